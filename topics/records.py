@@ -1,0 +1,240 @@
+"""What the stages write. No record here carries a prompt or any part of one."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from topics.control import Relayed
+from topics.fields import (
+    Count,
+    Id,
+    Label,
+    MicroUsd,
+    Score,
+    Severity,
+    Text,
+    Tier,
+    TimeUs,
+)
+
+Outcome = Literal["admitted", "throttled", "blocked"]
+Metric = Literal[
+    "error_rate",
+    "first_token_us_p99",
+    "duration_us_p99",
+    "duration_us_p50",
+    "requests",
+    "tokens_per_s",
+    "cost_microusd",
+]
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What every output has: `id` is a coordinate (where in which log it was caused), `time_us` is event time."""
+
+    id: Id
+    time_us: TimeUs
+
+
+class QuotaVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """State of the organisation's token bucket after this request: tokens and microseconds."""
+
+    limit_tokens: int  # the bucket's capacity
+    remaining_tokens: int
+    reserved_tokens: int  # taken for this request until it completes; 0 when throttled
+    reset_us: int  # until the bucket is full again
+    retry_after_us: int  # until this request would be admitted; 0 when admitted
+
+
+class Span(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where in the prompt a rule matched: code points [start, end). Never the text."""
+
+    category: str
+    start: int
+    end: int
+    rule: str
+
+
+class SafetyVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the moderation tiers found. `tier` is the tier that decided."""
+
+    flagged: list[str]
+    scores: dict[str, Score]
+    spans: list[Span]
+    tier: str
+
+
+class Decision(Record, frozen=True, kw_only=True):
+    """The one answer to a request: what the gateway should do with it."""
+
+    request: Id
+    organisation: Id
+    model: Id
+    tier: Tier
+    outcome: Outcome
+    reason: Text
+    quota: QuotaVerdict
+    safety: SafetyVerdict | None = None  # None: never looked at, since throttled
+    prompt_digest: Label = ""  # BLAKE2b-128 of the prompt's UTF-8, hexadecimal
+
+
+class Sketch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mergeable quantile sketch on the wire: bucket numbers (ascending) and how many values lie in each."""
+
+    buckets: list[int] = []
+    counts: list[int] = []
+
+
+class OrganisationTokens(Struct, frozen=True, forbid_unknown_fields=True):
+    organisation: Id
+    tokens: Count
+
+
+class Slice(Record, frozen=True, tag_field="type", tag="slice", kw_only=True):
+    """One traffic partition's whole contribution to ten seconds of one model: absolute, so that twice does no harm.
+
+    `offset` stamps it: of two slices with the same (partition, model, start_us) the higher offset holds. `revision`
+    0 is published when the partition's watermark passes the slice, higher ones when late events change it.
+    """
+
+    model: Id
+    start_us: TimeUs
+    partition: Count
+    offset: Count
+    revision: Count
+    requests: Count = 0
+    completions: Count = 0
+    errors: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cost_microusd: MicroUsd = 0
+    late_events: Count = 0
+    first_token_us: Sketch = Sketch()
+    duration_us: Sketch = Sketch()
+    top_organisations: list[OrganisationTokens] = []
+
+
+class Mark(Record, frozen=True, tag_field="type", tag="mark", kw_only=True):
+    """Every revision-0 slice of `partition` that ends at or before `time_us` is out. Sent to every slices partition."""
+
+    partition: Count
+    partitions: Count  # how many traffic partitions there are
+    offset: Count
+
+
+SlicesEvent = Slice | Mark | Relayed
+
+
+class MetricWindow(Record, frozen=True, tag_field="type", tag="window", kw_only=True):
+    """One minute of one model over all partitions. A higher `revision` replaces a lower one. Times in microseconds.
+
+    Quantiles are within 1 % of a value that really occurred; None where nothing was measured.
+    """
+
+    model: Id
+    start_us: TimeUs
+    end_us: TimeUs
+    revision: Count
+    requests: Count
+    completions: Count
+    errors: Count
+    error_rate: float
+    input_tokens: Count
+    output_tokens: Count
+    tokens_per_s: float
+    cost_microusd: MicroUsd
+    late_events: Count = 0
+    first_token_us_p50: int | None = None
+    first_token_us_p99: int | None = None
+    duration_us_p50: int | None = None
+    duration_us_p99: int | None = None
+    top_organisations: list[OrganisationTokens] = []
+
+
+class Anomaly(Record, frozen=True, kw_only=True):
+    """One detector's finding in one metric of one window."""
+
+    model: Id
+    window_start_us: TimeUs
+    metric: Label
+    detector: Label
+    score: Score
+    actual: float
+    expected: float
+    low: float
+    high: float
+    explanation: Text
+    organisation: Label = ""  # whose traffic it is about, where it is about one organisation's
+
+
+class Judged(Record, frozen=True, tag_field="type", tag="judged", kw_only=True):
+    """A window with all that detection found in it, for alerting. `suppressed`: why it alerts nobody."""
+
+    window: MetricWindow
+    anomalies: list[Anomaly] = []
+    breaks: list[str] = []  # metrics with a structural break confirmed by PELT near this window
+    suppressed: Text = ""
+
+
+class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):
+    """One step in the life of an alert. `alert` names it through its life; `id` is unique to this step."""
+
+    alert: Id
+    status: Literal["open", "update", "resolved"]
+    severity: Severity
+    kind: Label  # error_burst, latency_spike, latency_leak, traffic_drop, token_surge, ... (alerting's table)
+    model: Id
+    started_us: TimeUs
+    windows: Count  # anomalous windows so far
+    summary: Text  # one English sentence
+    organisation: Label = ""  # whose traffic explains it, where one organisation does
+    metrics: dict[str, float] = {}
+    confirmations: list[str] = []  # "metric/detector"
+    recommended: list[str] = []
+
+
+class JobEvent(Record, frozen=True, kw_only=True):
+    """What the scheduler did. `command` names the command obeyed; `job` the job touched; both may be empty."""
+
+    kind: Literal[
+        "queued",
+        "started",
+        "preempted",
+        "resumed",
+        "cancelled",
+        "finished",
+        "gpus_held",
+        "gpus_returned",
+        "traffic_shifted",
+        "traffic_restored",
+        "rolled_back",
+        "rollback_undone",
+        "refused",
+    ]
+    command: Label = ""
+    job: Label = ""
+    model: Label = ""
+    gpus: Count = 0
+    detail: Text = ""
+
+
+class Invalidated(Record, frozen=True, kw_only=True):
+    """The cache's answer: entries of `model` written under an epoch below `epoch` are dead on every shard."""
+
+    command: Label
+    model: Id
+    epoch: Count
+    detail: Text = ""
+
+
+class DeadLetter(Record, frozen=True, kw_only=True):
+    """A record that could not be used: where it lies (read it there), which field, why. Never its content."""
+
+    topic: Id
+    partition: Count
+    offset: Count
+    stage: Label
+    field: Label
+    reason: Text
+    size_bytes: Count
+    digest: Label = ""  # BLAKE2b-128 of the raw value, hexadecimal
