@@ -1,0 +1,1 @@
+"""The flow of stages, the drivers that run it, and the command line."""

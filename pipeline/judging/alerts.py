@@ -1,0 +1,83 @@
+"""An open alert, what confirms it, and the record and the sentence that tell of it."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from pipeline.judging.families import RECOMMENDED, Family, confirming_breaks, is_witness, leading
+from pipeline.judging.metrics import BY_METRIC, COMBINED
+from topics.fields import TEXT_CHARACTERS_MAX, Severity
+from topics.records import Alert, Judged
+
+CONFIRMATIONS_MAX = 32
+
+Status = Literal["open", "update", "resolved"]
+
+
+class Open(Struct):
+    """An alert that is open. `windows` anomalous so far, `quiet` ones running, `told` when it was last published."""
+
+    alert: str
+    kind: str
+    severity: Severity
+    started_us: int
+    windows: int
+    quiet: int = 0
+    told: int = 0
+    organisation: str = ""
+    confirmations: list[str] = []
+
+
+def confirm(alert: Open, family: Family, judged: Judged) -> None:
+    """Add this window's witnesses, and the organisation when one explains it."""
+    found = [f"{a.metric}/{a.detector}" for a in judged.anomalies if is_witness(family, a)]
+    found += [f"{metric}/pelt" for metric in confirming_breaks(family, judged)]
+    new = [confirmation for confirmation in dict.fromkeys(found) if confirmation not in alert.confirmations]
+    alert.confirmations = [*alert.confirmations, *new][:CONFIRMATIONS_MAX]
+    named = [anomaly.organisation for anomaly in judged.anomalies if anomaly.organisation]
+    if named and alert.kind in ("token_surge", "cost_anomaly"):
+        alert.organisation = alert.organisation or named[0]
+
+
+def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged) -> Alert:
+    """The alert record of one step in its life."""
+    return Alert(
+        id=id_,
+        time_us=judged.window.end_us,
+        alert=alert.alert,
+        status=status,
+        severity=alert.severity,
+        kind=alert.kind,
+        model=judged.window.model,
+        started_us=alert.started_us,
+        windows=alert.windows,
+        summary=_summary(status, family, alert, judged)[:TEXT_CHARACTERS_MAX],
+        organisation=alert.organisation,
+        metrics=_metrics(judged),
+        confirmations=alert.confirmations,
+        recommended=list(RECOMMENDED[alert.kind]),
+    )
+
+
+def _metrics(judged: Judged) -> dict[str, float]:
+    """What was anomalous, and what was expected of it."""
+    named: dict[str, float] = {}
+    for anomaly in judged.anomalies:
+        named.setdefault(anomaly.metric, anomaly.actual)
+        named.setdefault(f"{anomaly.metric}_expected", anomaly.expected)
+    return named
+
+
+def _summary(status: str, family: Family, alert: Open, judged: Judged) -> str:
+    what = f"{alert.kind.replace('_', ' ')} on {judged.window.model}".capitalize()
+    if status == "resolved":
+        return f"{what} is over after {alert.windows} anomalous windows."
+    lead = max(leading(family, judged), key=lambda a: (a.score, a.metric))
+    whose = f", most of it by organisation {alert.organisation}" if alert.organisation else ""
+    if lead.metric == COMBINED:
+        return f"{what}: {lead.explanation}"
+    measure = BY_METRIC[lead.metric]
+    return (
+        f"{what}{whose}: {measure.label} {measure.show(lead.actual)} where {measure.show(lead.expected)} is usual, "
+        f"in {alert.windows} windows so far."
+    )

@@ -1,0 +1,78 @@
+"""A detector's finding before it is an Anomaly record, and the English sentence that explains it."""
+
+from typing import NamedTuple
+
+from pipeline.judging.metrics import BY_METRIC, COMBINED
+from pipeline.judging.organisations import Surge
+
+
+class Finding(NamedTuple):
+    """Numbers in the metric's own unit; `score` in [0, 1]."""
+
+    metric: str
+    detector: str
+    score: float
+    actual: float
+    expected: float
+    low: float
+    high: float
+    explanation: str
+    organisation: str = ""
+
+
+REASONS: dict[str, str] = {
+    "arima": "outside the one-step forecast's interval",
+    "cusum": "and has crept that way for several windows, against the level of the last hours",
+    "counts": "more errors than chance explains at the usual rate",
+    "limit": "beyond the limit that holds whatever is usual",
+}
+
+
+def of_metric(
+    metric: str, detector: str, score: float, actual: float, expected: float, low: float, high: float
+) -> Finding:
+    """A finding in one metric, with its sentence: what it was, what was expected, within which interval, by whom."""
+    measure = BY_METRIC[metric]
+    show = measure.show
+    sentence = (
+        f"{measure.label} was {show(actual)}, expected {show(expected)} "
+        f"({show(low)} to {show(high)}): {REASONS[detector]}."
+    )
+    return Finding(
+        metric, detector, min(max(score, 0.0), 1.0), actual, expected, low, high, sentence[0].upper() + sentence[1:]
+    )
+
+
+def of_combination(score: float, threshold: float, standing_out: str) -> Finding:
+    """The multivariate finding: the isolation score against its threshold."""
+    sentence = (
+        f"This combination of metrics is rare: isolation score {score:.2f}, expected below {threshold:.2f} "
+        f"(0.00 to {threshold:.2f}); {BY_METRIC[standing_out].label} stands out most."
+    )
+    return Finding(COMBINED, "isolation_forest", min(score, 1.0), score, threshold, 0.0, threshold, sentence)
+
+
+def of_organisation(surge: Surge, window_s: float) -> list[Finding]:
+    """Two witnesses: the organisation's tokens per second against its own usual, and its share of the model's."""
+    who = surge.organisation
+    actual, expected, limit = (x / window_s for x in (surge.tokens, surge.expected, surge.limit))
+    level = (
+        f"Organisation {who} used {actual:,.0f} tokens per second, expected {expected:,.0f} "
+        f"(0 to {limit:,.0f}), for a while or by far."
+    )
+    now, before, most = (f"{100 * x:.0f} %" for x in (surge.share, surge.share_expected, surge.share_limit))
+    share = f"Organisation {who} used {now} of the model's tokens, expected {before} (0 % to {most})."
+    return [
+        Finding("tokens_per_s", "organisation", actual / (actual + limit), actual, expected, 0.0, limit, level, who),
+        Finding(
+            "tokens_share",
+            "share",
+            surge.share / (surge.share + surge.share_limit),
+            surge.share,
+            surge.share_expected,
+            0.0,
+            surge.share_limit,
+            share,
+            who,
+        ),
+    ]

@@ -1,0 +1,216 @@
+"""The quota rules of one organisation: its account, and what reserving, settling and expiring do to it. Pure.
+
+An account is a token bucket (`pipeline.bucket`) and the leases of requests still running. While mitigation throttles
+the organisation it has a second bucket, the *gate*, that holds `throttled_burst_us` worth of the narrowed rate: savings
+from before the throttle are kept but cannot be spent, which is what makes an organisation with a full bucket feel a
+throttle at once. A request larger than the gate passes when the gate is full and leaves it in debt, so a throttle slows
+even a free account down instead of shutting it out.
+"""
+
+from msgspec import Struct
+
+from pipeline.bucket import FOREVER_US, Level, Limit, full, give, refill, take, wait_us
+from pipeline.throttles import PERCENT_MAX, Narrowing
+from topics.fields import HOUR_US, MINUTE_US, SECOND_US, Tier
+
+DAY_US = 24 * HOUR_US
+
+
+class TierQuota(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a tier buys: tokens a month, and how many tokens of unused allowance can be saved up."""
+
+    tokens_per_month: int
+    capacity_tokens: int
+
+
+FREE = TierQuota(3_000_000, 100_000)
+PRO = TierQuota(100_000_000, 3_333_333)
+ENTERPRISE = TierQuota(2_000_000_000, 66_666_666)
+
+
+class QuotaParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens and microseconds.
+
+    The mission gives each tier twice, per month and per second, and the two disagree: 3 M, 100 M and 2 G tokens in 30
+    days are 1.157, 38.58 and 771.6 tokens/s, not 1, 33 and 666 (which pay out 86 % of what was sold). The month is the
+    promise, so buckets refill by the month's tokens over `month_us`, exactly.
+
+    Capacities are one day of the allowance: real prompts have 1,000 to 14,000 tokens (Azure LLM inference trace 2023),
+    so the bucket of the free tier holds a day's use in one burst, and no real prompt is larger than a bucket.
+    `default_output_tokens` stands in for a missing max_tokens: 600 covers 99 % of that trace's answers.
+
+    `leases_max` bounds the outstanding requests of one organisation: 16,384 leases with the longest ids are 4.5 MB in a
+    checkpoint, within a record. `accounts_max` bounds the organisations a partition knows at once.
+    """
+
+    free: TierQuota = FREE
+    pro: TierQuota = PRO
+    enterprise: TierQuota = ENTERPRISE
+    month_us: int = 30 * DAY_US
+    default_output_tokens: int = 600
+    lease_us: int = 10 * MINUTE_US
+    leases_max: int = 16_384
+    throttled_burst_us: int = 15 * MINUTE_US
+    accounts_max: int = 250_000
+    sweep_us: int = 10 * MINUTE_US
+    evict_after_us: int = HOUR_US
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            smallest = min(value.tokens_per_month, value.capacity_tokens) if isinstance(value, TierQuota) else value
+            if smallest < (0 if name == "default_output_tokens" else 1):
+                raise ValueError(f"quota.{name} is {value}: give positive whole numbers")
+
+    def tier(self, tier: Tier) -> TierQuota:
+        quota: TierQuota = getattr(self, tier)
+        return quota
+
+
+class Account(Struct, tag="account"):
+    """One organisation. `leases`: request id -> (tokens reserved, when the lease ends), in the order of their ends.
+
+    `tier` None is an organisation known only by completions; it counts as free until a request or a plan says more.
+    `planned`: a plan event set the tier, so requests' claims are not heard. `gate_since_us`: leases begun earlier never
+    passed the gate.
+    """
+
+    level: Level
+    tier: Tier | None = None
+    planned: bool = False
+    leases: dict[str, tuple[int, int]] = {}
+    gate: Level | None = None
+    gate_since_us: int = 0
+
+
+class Refusal(Struct, frozen=True):
+    """Why a request is not admitted, which bucket says so and how long that will last."""
+
+    reason: str
+    retry_after_us: int
+    level: Level
+    limit: Limit
+
+
+class Rules:
+    """The parameters as tables, and every change an account can undergo."""
+
+    def __init__(self, params: QuotaParams) -> None:
+        self.params = params
+        tiers: tuple[Tier, ...] = ("free", "pro", "enterprise")
+        quotas: dict[Tier | None, TierQuota] = {None: params.free} | {tier: params.tier(tier) for tier in tiers}
+        self.limits = {
+            tier: Limit(quota.capacity_tokens, quota.tokens_per_month, params.month_us)
+            for tier, quota in quotas.items()
+        }
+        self.gates = {
+            (tier, percent): self._gate(quota, percent)
+            for tier, quota in quotas.items()
+            for percent in range(PERCENT_MAX + 1)
+        }
+
+    def _gate(self, quota: TierQuota, percent: int) -> Limit:
+        rate = quota.tokens_per_month * percent // PERCENT_MAX
+        return Limit(rate * self.params.throttled_burst_us // self.params.month_us, rate, self.params.month_us)
+
+    def opened(self, tier: Tier | None, planned: bool, time_us: int) -> Account:
+        """A new account: full."""
+        return Account(full(self.limits[tier], time_us), tier, planned)
+
+    def set_tier(self, account: Account, tier: Tier, time_us: int) -> None:
+        """Move at `time_us` to another tier's bucket, equally full: changing to and fro never makes a token.
+
+        From the unknown tier the tokens already spent count as such, since they are all that is known.
+        """
+        before, after = self.limits[account.tier], self.limits[tier]
+        level = account.level
+        refill(level, before, time_us)
+        if account.tier is None:
+            level.tokens += after.capacity_tokens - before.capacity_tokens
+        elif before.capacity_tokens != after.capacity_tokens:
+            level.tokens = level.tokens * after.capacity_tokens // before.capacity_tokens
+        level.fraction = 0
+        account.tier = tier
+        account.gate = None  # the next event under a throttle opens the new tier's gate
+
+    def advance(self, account: Account, time_us: int, narrowed: Narrowing | None) -> None:
+        """Refill to `time_us`, open or close the gate, and take back what leases that ended held."""
+        level, leases = account.level, account.leases
+        refill(level, self.limits[account.tier], time_us)
+        if narrowed is None:
+            account.gate = None
+        elif account.gate is None:
+            account.gate = full(self.gates[account.tier, narrowed.percent], level.time_us)
+            account.gate_since_us = level.time_us
+        else:
+            refill(account.gate, self.gates[account.tier, narrowed.percent], time_us)
+        while leases:
+            request = next(iter(leases))
+            if leases[request][1] > level.time_us:
+                break
+            self._return(account, leases.pop(request), 0, narrowed)
+
+    def refusal(self, account: Account, tokens: int, narrowed: Narrowing | None) -> Refusal | None:
+        """Why `tokens` cannot be reserved now: of all reasons the one that lasts longest. None: they can."""
+        level, limit = account.level, self.limits[account.tier]
+        if level.tokens >= tokens and narrowed is None and len(account.leases) < self.params.leases_max:
+            return None
+        reasons = []
+        if level.tokens < tokens:
+            reasons.append(_over_quota(level, limit, tokens))
+        if len(account.leases) >= self.params.leases_max:
+            ends_us = next(iter(account.leases.values()))[1]
+            reason = f"{len(account.leases)} requests are running, as many as an organisation may have"
+            reasons.append(Refusal(reason, ends_us - level.time_us, level, limit))
+        if narrowed is not None and account.gate is not None:
+            gate = self.gates[account.tier, narrowed.percent]
+            needed = max(1, min(tokens, gate.capacity_tokens))
+            if account.gate.tokens < needed:
+                wait = min(wait_us(account.gate, gate, needed), narrowed.until_us - level.time_us)
+                reason = f"limited to {narrowed.percent} % of the plan's rate by command {narrowed.command}"
+                reasons.append(Refusal(reason, wait, account.gate, gate))
+        return max(reasons, key=lambda refusal: refusal.retry_after_us, default=None)
+
+    def reserve(self, account: Account, request: str, tokens: int) -> None:
+        """Take the tokens under a lease. A repeated request id adds to the lease that stands."""
+        take(account.level, tokens)
+        if account.gate is not None:
+            take(account.gate, tokens)
+        standing, _ = account.leases.pop(request, (0, 0))
+        account.leases[request] = (standing + tokens, account.level.time_us + self.params.lease_us)
+
+    def settle(self, account: Account, request: str, tokens: int, narrowed: Narrowing | None) -> None:
+        """Charge what was really used: refund the rest of the reservation, or charge more, into debt if need be.
+
+        Without a reservation (unknown, ended, or a throttled request that ran all the same) all of it is charged.
+        """
+        lease = account.leases.pop(request, None)
+        if lease is not None:
+            self._return(account, lease, tokens, narrowed)
+            return
+        take(account.level, tokens)
+        if account.gate is not None:
+            take(account.gate, tokens)
+
+    def _return(self, account: Account, lease: tuple[int, int], used: int, narrowed: Narrowing | None) -> None:
+        reserved, ends_us = lease
+        give(account.level, self.limits[account.tier], reserved - used)
+        begun_us = ends_us - self.params.lease_us
+        if account.gate is not None and narrowed is not None and begun_us >= account.gate_since_us:
+            give(account.gate, self.gates[account.tier, narrowed.percent], reserved - used)
+
+    def idle_at_us(self, account: Account) -> int:
+        """When the account will be as a new one: bucket full and no lease, if nothing happens to it any more."""
+        held = sum(tokens for tokens, _ in account.leases.values())
+        last_end_us = max((ends_us for _, ends_us in account.leases.values()), default=0)
+        limit = self.limits[account.tier]
+        refunded = Level(account.level.tokens + held, account.level.fraction, account.level.time_us)
+        return max(account.level.time_us + wait_us(refunded, limit, limit.capacity_tokens), last_end_us)
+
+
+def _over_quota(level: Level, limit: Limit, tokens: int) -> Refusal:
+    wait = wait_us(level, limit, tokens)
+    if wait < FOREVER_US:
+        return Refusal(f"over quota: needs {tokens} tokens, has {level.tokens}", wait, level, limit)
+    reason = f"never: {tokens} tokens are more than the quota can hold ({limit.capacity_tokens}); send or ask for less"
+    return Refusal(reason, max(SECOND_US, wait_us(level, limit, limit.capacity_tokens)), level, limit)

@@ -1,0 +1,43 @@
+"""Everything that can be set, stage by stage, with the mission's numbers as defaults."""
+
+from pathlib import Path
+
+import msgspec
+
+from pipeline.stages.alerting import AlertingParams
+from pipeline.stages.cache import CacheParams
+from pipeline.stages.detection import DetectionParams
+from pipeline.stages.mitigation import MitigationParams
+from pipeline.stages.quota import QuotaParams
+from pipeline.stages.safety import SafetyParams
+from pipeline.stages.scheduler import SchedulerParams
+from pipeline.stages.slices import SlicesParams
+from pipeline.stages.windows import WindowsParams
+
+
+class SettingsError(Exception):
+    """A settings file that cannot be used; the message names the field."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One section a stage; a TOML file sets any of it (`tidegate worker --config FILE`)."""
+
+    quota: QuotaParams = QuotaParams()
+    safety: SafetyParams = SafetyParams()
+    slices: SlicesParams = SlicesParams()
+    windows: WindowsParams = WindowsParams()
+    detection: DetectionParams = DetectionParams()
+    alerting: AlertingParams = AlertingParams()
+    mitigation: MitigationParams = MitigationParams()
+    scheduler: SchedulerParams = SchedulerParams()
+    cache: CacheParams = CacheParams()
+
+
+def load(path: Path | None) -> Settings:
+    """The settings in a TOML file, or the defaults without one."""
+    if path is None:
+        return Settings()
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error

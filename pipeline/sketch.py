@@ -1,0 +1,105 @@
+"""A mergeable quantile sketch of whole microseconds: counts in buckets whose width grows with the value.
+
+DDSketch (Masson, Rim and Lee, *DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees*,
+VLDB 2019) with a relative accuracy α of 1 %, built on integers instead of logarithms, so that every machine puts every
+value into the same bucket. A bucket covers [low, high] and answers v, where
+
+    v = low + ⌊α · low⌋        high = ⌊v / (1 - α)⌋
+
+so |v - x| <= α · x for every x in it; up to 98 µs each value has its own bucket. Adding is order-free and merging is
+the union: a sketch is a table bucket -> count, and both only add counts.
+
+Trade-off: about 1,700 buckets reach the year 2255 in microseconds, a minute of latencies fills 200 to 400 of them. The
+accuracy is of the value, not of the rank: P99 is within 1 % of a value that really occurred at that rank.
+
+>>> counts: Counts = {}
+>>> for value_us in range(1, 1001): add(counts, value_us)
+>>> quantile(counts, 1, 2), quantile(counts, 99, 100)
+(495, 981)
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+from topics.fields import TIME_US_MAX
+from topics.records import Sketch
+
+ACCURACY_PERCENT = 1
+
+Counts = dict[int, int]
+"""Bucket number -> how many values lie in it (at least one)."""
+
+
+def _table() -> tuple[list[int], list[int]]:
+    """The highest value of each bucket and the value that answers for it. Bucket 0 holds zero alone."""
+    highest, answers = [0], [0]
+    while highest[-1] < TIME_US_MAX:
+        low = highest[-1] + 1
+        answer = low + low * ACCURACY_PERCENT // 100
+        answers.append(answer)
+        highest.append(answer * 100 // (100 - ACCURACY_PERCENT))
+    return highest, answers
+
+
+_HIGHEST, _ANSWERS = _table()
+BUCKETS_MAX = len(_HIGHEST)
+"""No sketch can grow beyond this many buckets."""
+
+
+class SketchError(ValueError):
+    """A value or a record that no sketch holds."""
+
+
+def bucket_of(value_us: int) -> int:
+    """The bucket of a value in [0, TIME_US_MAX] microseconds."""
+    if not 0 <= value_us <= TIME_US_MAX:
+        raise SketchError(f"{value_us} µs is outside 0 to {TIME_US_MAX}: check the clock that measured it")
+    return bisect_left(_HIGHEST, value_us)
+
+
+def add(counts: Counts, value_us: int) -> None:
+    """Count one value."""
+    bucket = bucket_of(value_us)
+    counts[bucket] = counts.get(bucket, 0) + 1
+
+
+def add_many(counts: Counts, values_us: Iterable[int]) -> None:
+    """Count many values; the same as adding them one by one in any order."""
+    for value_us in values_us:
+        add(counts, value_us)
+
+
+def merge(counts: Counts, other: Mapping[int, int]) -> None:
+    """Add what `other` has counted: the sketch of both multisets together."""
+    for bucket, count in other.items():
+        counts[bucket] = counts.get(bucket, 0) + count
+
+
+def quantile(counts: Mapping[int, int], numerator: int, denominator: int) -> int | None:
+    """The value of rank ⌈q · n⌉ (at least 1) for q = numerator / denominator, within 1 %; None without values."""
+    if not 0 <= numerator <= denominator or denominator < 1:
+        raise SketchError(f"quantile {numerator}/{denominator} is not between 0 and 1")
+    rank = max(1, -(-sum(counts.values()) * numerator // denominator))
+    for bucket in sorted(counts):
+        rank -= counts[bucket]
+        if rank <= 0:
+            return _ANSWERS[bucket]
+    return None
+
+
+def to_record(counts: Mapping[int, int]) -> Sketch:
+    """The sketch as it travels: buckets ascending."""
+    buckets = sorted(counts)
+    return Sketch(buckets, [counts[bucket] for bucket in buckets])
+
+
+def from_record(sketch: Sketch) -> Counts:
+    """The table in a record; SketchError when the record is not one that `to_record` can have written."""
+    buckets, numbers = sketch.buckets, sketch.counts
+    if len(buckets) != len(numbers):
+        raise SketchError(f"{len(buckets)} buckets but {len(numbers)} counts")
+    if any(not 0 <= bucket < BUCKETS_MAX for bucket in buckets) or any(number < 1 for number in numbers):
+        raise SketchError(f"a bucket outside 0 to {BUCKETS_MAX - 1} or a count below 1")
+    if len(set(buckets)) != len(buckets):
+        raise SketchError("a bucket named twice")
+    return dict(zip(buckets, numbers, strict=True))

@@ -1,0 +1,1 @@
+"""One pure step a file: `step(state, batch) -> outputs`, without IO, clock or randomness."""

@@ -1,0 +1,181 @@
+"""Alerting: cases drawn as one letter a window (tests/streams/alerting.py says what each stands for)."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.stage import Batch, Output, State
+from pipeline.stages.alerting import Alerting, AlertingParams
+from tests.streams.alerting import judged
+from tests.streams.minutes import START_US
+from topics.control import Deployment, Relayed
+from topics.fields import MINUTE_US
+from topics.records import Alert
+from topics.traffic import Tick
+
+DEFAULTS = AlertingParams()
+Step = tuple[int, str, str, str]
+
+
+def fed(letters: str, params: AlertingParams = DEFAULTS, before: tuple[Any, ...] = ()) -> list[Output]:
+    events = [*before, *(judged(letter, minute) for minute, letter in enumerate(letters))]
+    return Alerting(params).step(State(), Batch(0, 1, range(len(events)), events))
+
+
+def published(outputs: list[Output]) -> list[Alert]:
+    return [output.value for output in outputs if output.to == "alerts"]
+
+
+def steps(outputs: list[Output]) -> list[Step]:
+    """(window, status, kind, severity) of every alert published."""
+    minutes = [(alert.time_us - START_US) // MINUTE_US - 1 for alert in published(outputs)]
+    return [
+        (minute, alert.status, alert.kind, alert.severity)
+        for minute, alert in zip(minutes, published(outputs), strict=True)
+    ]
+
+
+CASES: list[tuple[str, str, list[Step]]] = [
+    ("two of five are too few", "..x.x......", []),
+    ("three of five open", ".x.x.x...", [(5, "open", "latency_spike", "warning")]),
+    ("three of six do not", ".x..x..x..", []),
+    (
+        "quiet for five resolves",
+        "xxx.....",
+        [(2, "open", "latency_spike", "warning"), (7, "resolved", "latency_spike", "warning")],
+    ),
+    ("flapping holds it open", "xxx....x....x..", [(2, "open", "latency_spike", "warning")]),
+    ("one witness never opens", "llllllllll", []),
+    ("one witness keeps it open", "xxxllllllll", [(2, "open", "latency_spike", "warning")]),
+    ("a break confirms", "ppp", [(2, "open", "latency_spike", "warning")]),
+    ("a hard limit opens after two", ".EE", [(2, "open", "error_burst", "warning")]),
+    ("errors below the limit alone do not", "eeeeee", []),
+    ("more than half failing is critical", "FF", [(1, "open", "error_burst", "critical")]),
+    (
+        "an update when it gets graver",
+        "xxxX",
+        [(2, "open", "latency_spike", "warning"), (3, "update", "latency_spike", "critical")],
+    ),
+    ("none when it gets milder", "XXxxx", [(1, "open", "latency_spike", "critical")]),
+    (
+        "an update every ten",
+        "x" * 13,
+        [(2, "open", "latency_spike", "warning"), (12, "update", "latency_spike", "warning")],
+    ),
+    ("what begins together is one incident", "bbbbb", [(1, "open", "error_burst", "warning")]),
+    (
+        "what begins later is another",
+        "EEEEEEEEbbb",
+        [(1, "open", "error_burst", "warning"), (10, "open", "latency_spike", "warning")],
+    ),
+    (
+        "what is graver is not folded",
+        "bbbXX",
+        [(1, "open", "error_burst", "warning"), (3, "open", "latency_spike", "critical")],
+    ),
+    ("traffic gone", "ddd", [(2, "open", "traffic_drop", "warning")]),
+    ("one organisation's tokens", "ttt", [(2, "open", "token_surge", "warning")]),
+    ("none leads", "ccc", [(2, "open", "multi_metric", "info")]),
+    ("maintenance alerts nobody", "mmmmmm", []),
+    (
+        "again after it was resolved",
+        "EE.....EE",
+        [
+            (1, "open", "error_burst", "warning"),
+            (6, "resolved", "error_burst", "warning"),
+            (8, "open", "error_burst", "warning"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("letters", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_drawn_case(letters: str, expected: list[Step]) -> None:
+    assert steps(fed(letters)) == expected
+
+
+def test_three_in_a_row_is_a_setting() -> None:
+    strict = AlertingParams(windows_min=3, windows_of=3)
+    assert steps(fed("xx.xx.xx", strict)) == []
+    assert steps(fed("xx.xxx", strict)) == [(5, "open", "latency_spike", "warning")]
+
+
+def test_an_alert_keeps_its_name_and_its_steps_have_their_own() -> None:
+    alerts = published(fed("xxxX....."))
+    assert {alert.alert for alert in alerts} == {"a0-2-0"}
+    assert [alert.id for alert in alerts] == ["a0-2-0", "a0-3-0", "a0-8-0"]
+
+
+def test_an_alert_tells_what_why_and_what_to_do() -> None:
+    alert = published(fed("..ttt"))[0]
+    assert alert.organisation == "org-07"
+    assert alert.started_us == START_US + 2 * MINUTE_US
+    assert alert.windows == 3
+    assert alert.confirmations == ["tokens_per_s/organisation", "tokens_share/share"]
+    assert alert.metrics["tokens_per_s_expected"] == 700.0
+    assert "org-07" in alert.summary
+    assert alert.recommended
+
+
+def test_a_folded_family_joins_the_confirmations() -> None:
+    alerts = published(fed("bbb....."))
+    assert [alert.status for alert in alerts] == ["open", "resolved"]
+    assert "duration_us_p50/arima" in alerts[-1].confirmations
+
+
+def test_every_window_is_followed_by_its_tick_and_alerts_pass_before_it() -> None:
+    outputs = [output for output in fed("xxx") if output.to == "raised"]
+    assert [type(output.value) for output in outputs] == [Tick, Tick, Alert, Tick]
+    ticks = [output.value.time_us for output in outputs if type(output.value) is Tick]
+    assert ticks == [START_US + minute * MINUTE_US for minute in (1, 2, 3)]
+
+
+def deployed(hours_before: int, model: str = "m-large") -> tuple[Relayed, ...]:
+    at_us = START_US - hours_before * 60 * MINUTE_US
+    return (Relayed(offset=0, event=Deployment(id="d", time_us=at_us, model=model, version="2")),)
+
+
+@pytest.mark.parametrize(
+    ("letters", "before", "severity"),
+    [
+        ("xxx", deployed(1), "info"),
+        ("xxx", deployed(25), "warning"),
+        ("xxx", deployed(1, model="other"), "warning"),
+        ("XX", deployed(1), "critical"),
+        ("EE", deployed(1), "warning"),
+        ("ddd", deployed(1), "warning"),
+    ],
+    ids=[
+        "statistics only inform",
+        "a day later",
+        "another model",
+        "hard limit",
+        "failing",
+        "traffic is no version's doing",
+    ],
+)
+def test_after_a_deployment(letters: str, before: tuple[Relayed, ...], severity: str) -> None:
+    outputs = fed(letters, before=before)
+    assert [alert.severity for alert in published(outputs)] == [severity]
+    assert outputs[0].value is before[0]
+    assert outputs[0].to == "raised"
+
+
+def test_models_are_watched_apart() -> None:
+    events = [judged("x", minute, model) for minute in range(2) for model in ("m-large", "m-small")]
+    assert published(Alerting(AlertingParams()).step(State(), Batch(0, 1, range(4), events))) == []
+
+
+def test_models_long_gone_are_forgotten() -> None:
+    state: State[Any] = State()
+    stage = Alerting(AlertingParams(models_max=2))
+    for offset, model in enumerate(("one", "two", "three")):
+        stage.step(state, Batch(0, 1, [offset], [judged(".", offset, model)]))
+    assert sorted(key for key in state.values if key.startswith("model/")) == ["model/three", "model/two"]
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="windows_min"):
+        AlertingParams(windows_min=6, windows_of=5)
+    with pytest.raises(ValueError, match="resolve_after"):
+        AlertingParams(resolve_after=0)

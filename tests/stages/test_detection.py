@@ -1,0 +1,220 @@
+"""Detection alone, and detection with alerting over seeded traffic whose seeds were not used to choose any number."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.stage import Batch, Output, State
+from pipeline.stages.alerting import Alerting, AlertingParams
+from pipeline.stages.detection import Detection, DetectionParams
+from tests.streams.minutes import START_US, Incident, planned, windows
+from topics.control import Deployment, Maintenance, Relayed
+from topics.fields import HOUR_US, MINUTE_US
+from topics.records import Alert, Anomaly, Judged, MetricWindow
+
+HELD_OUT = range(9_000, 9_004)
+RATES = (150.0, 300.0, 600.0)
+
+
+def stepped(events: Sequence[Any], state: State[Any] | None = None) -> list[Output]:
+    return Detection(DetectionParams()).step(state or State(), Batch(3, 4, range(len(events)), events))
+
+
+def judgements(outputs: Sequence[Output]) -> list[Judged]:
+    return [output.value for output in outputs if type(output.value) is Judged]
+
+
+def alerts(judged: Sequence[Judged]) -> list[Alert]:
+    batch = Batch(3, 4, range(len(judged)), judged)
+    return [o.value for o in Alerting(AlertingParams()).step(State(), batch) if o.to == "alerts"]
+
+
+def minute_of(alert: Alert) -> int:
+    return (alert.time_us - START_US) // MINUTE_US - 1
+
+
+def found(judged: Judged) -> set[str]:
+    return {f"{anomaly.metric}/{anomaly.detector}" for anomaly in judged.anomalies}
+
+
+def test_one_judged_per_window_after_its_anomalies_with_ids_of_their_own() -> None:
+    happened = (Incident("error_burst", 30, 3, 0.5),)
+    events = windows(1, 35, happened)
+    outputs = stepped(events)
+    assert [judged.window for judged in judgements(outputs)] == events
+    ids = [output.value.id for output in outputs]
+    assert len(set(ids)) == len(ids)
+    burst = [output for output in outputs if output.offset == 30]
+    assert [output.to for output in burst] == ["anomalies"] * (len(burst) - 1) + ["judged"]
+    assert burst[-1].value.anomalies == [output.value for output in burst[:-1]]
+    assert burst[0].value.id == "3-30-0"
+
+
+@pytest.mark.parametrize(
+    ("incident", "expected"),
+    [
+        (Incident("error_burst", 40, 8, 0.3), {"error_rate/counts", "error_rate/limit"}),
+        (Incident("latency_spike", 40, 8, 4.0), {"duration_us_p50/arima", "duration_us_p50/cusum"}),
+        (Incident("traffic_drop", 40, 8, 0.1), {"requests/arima", "tokens_per_s/arima", "cost_microusd/arima"}),
+        (Incident("token_surge", 40, 8, 6.0), {"tokens_per_s/arima", "tokens_per_s/organisation"}),
+        (Incident("latency_leak", 40, 20, 0.06), {"duration_us_p50/cusum"}),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Incident) else "",
+)
+def test_what_finds_which_incident(incident: Incident, expected: set[str]) -> None:
+    judged = judgements(stepped(windows(7, incident.start + incident.length, (incident,))))
+    during = [found(one) for one in judged[incident.start :]]
+    assert expected <= set.union(*during)
+    assert not any(expected & found(one) for one in judged[: incident.start])
+
+
+def test_the_surging_organisation_is_named() -> None:
+    surge = Incident("token_surge", 40, 6, 8.0, organisation=2)
+    judged = judgements(stepped(windows(8, 46, (surge,))))[40:]
+    assert {anomaly.organisation for one in judged for anomaly in one.anomalies} - {""} == {"org-02"}
+
+
+def test_the_way_back_is_no_anomaly() -> None:
+    drop = Incident("traffic_drop", 40, 20, 0.1)
+    judged = judgements(stepped(windows(9, 80, (drop,))))
+    assert any("requests/arima" in found(one) for one in judged[40:60])
+    assert not any("requests/arima" in found(one) for one in judged[60:])
+
+
+def test_a_level_that_lasts_is_accepted() -> None:
+    slower = Incident("latency_spike", 40, 130, 3.0)
+    judged = judgements(stepped(windows(10, 170, (slower,))))
+    anomalous = [any(a.metric == "duration_us_p50" for a in one.anomalies) for one in judged]
+    assert all(anomalous[41:60])
+    assert not any(anomalous[140:])
+
+
+def test_pelt_flags_the_break_for_review() -> None:
+    slower = Incident("latency_spike", 40, 30, 3.0)
+    judged = judgements(stepped(windows(11, 70, (slower,))))
+    assert not any("duration_us_p50" in one.breaks for one in judged[:40])
+    assert any("duration_us_p50" in one.breaks for one in judged[43:55])
+
+
+def test_nothing_but_hard_limits_during_warm_up() -> None:
+    judged = judgements(stepped(windows(12, 20, (Incident("latency_spike", 10, 5, 5.0),))))
+    assert not any(found(one) for one in judged)
+    judged = judgements(stepped(windows(12, 20, (Incident("error_burst", 0, 1, 0.5),))))
+    assert found(judged[0]) == {"error_rate/limit"}
+
+
+def test_an_explanation_has_actual_expected_and_interval() -> None:
+    judged = judgements(stepped(windows(13, 42, (Incident("latency_spike", 40, 2, 4.0),))))
+    anomaly = next(a for a in judged[40].anomalies if (a.metric, a.detector) == ("duration_us_p50", "arima"))
+    assert anomaly.low < anomaly.expected < anomaly.high < anomaly.actual
+    for number in (anomaly.actual, anomaly.expected, anomaly.low, anomaly.high):
+        assert f"{number / 1e6:.2f} s" in anomaly.explanation
+
+
+def maintenance(model: str, start: int, end: int) -> Relayed:
+    start_us, end_us = START_US + start * MINUTE_US, START_US + end * MINUTE_US
+    event = Maintenance(id="m", time_us=start_us, start_us=start_us, end_us=end_us, model=model, reason="new racks")
+    return Relayed(offset=0, event=event)
+
+
+@pytest.mark.parametrize(("model", "suppressed"), [("m-large", True), ("", True), ("other", False)])
+def test_maintenance_is_recorded_and_suppressed(model: str, suppressed: bool) -> None:
+    relayed = maintenance(model, 40, 44)
+    outputs = stepped([relayed, *windows(14, 50, (Incident("error_burst", 40, 8, 0.4),))])
+    assert outputs[0].to == "judged"
+    assert outputs[0].value is relayed
+    judged = judgements(outputs)
+    assert all("error_rate/limit" in found(one) for one in judged[40:48])
+    assert [bool(one.suppressed) for one in judged[39:45]] == [False, *[suppressed] * 4, False]
+    assert not suppressed or "new racks" in judged[41].suppressed
+
+
+def test_after_the_observation_of_a_deployment_only_what_came_after_it_counts() -> None:
+    deployed = Relayed(offset=0, event=Deployment(id="d", time_us=START_US, model="m-large", version="2"))
+    first_us = START_US + 23 * HOUR_US + 30 * MINUTE_US
+    events = [
+        window_at(window, first_us + minute * MINUTE_US)
+        for minute, window in enumerate(windows(15, 60, (), rate=150.0))
+    ]
+    state: State[Any] = State()
+    stepped([deployed, *events[:30]], state)
+    assert not state.values["context"].deployments["m-large"].settled
+    due = {metric: track.arima.fit_due for metric, track in state.values["filter/m-large"].tracks.items()}
+    stepped(events[30:32], state)
+    assert state.values["context"].deployments["m-large"].settled
+    assert all(track.arima.fit_due > due[metric] for metric, track in state.values["filter/m-large"].tracks.items())
+
+
+def test_windows_without_any_completion_are_judged() -> None:
+    silent = [
+        MetricWindow(
+            id=f"0-{minute}-0",
+            time_us=START_US + (minute + 1) * MINUTE_US,
+            model="idle",
+            start_us=START_US + minute * MINUTE_US,
+            end_us=START_US + (minute + 1) * MINUTE_US,
+            revision=0,
+            requests=0,
+            completions=0,
+            errors=0,
+            error_rate=0.0,
+            input_tokens=0,
+            output_tokens=0,
+            tokens_per_s=0.0,
+            cost_microusd=0,
+        )
+        for minute in range(80)
+    ]
+    assert not any(judged.anomalies for judged in judgements(stepped(silent)))
+
+
+def test_history_is_kept_by_the_hour_and_bounded_by_the_week() -> None:
+    state: State[Any] = State()
+    quick = DetectionParams(models_max=1)
+    events = windows(16, 3, (), rate=5.0)
+    hours = [window_at(events[hour % 3], START_US + hour * HOUR_US) for hour in range(7 * 24 + 5)]
+    Detection(quick).step(state, Batch(0, 1, range(len(hours)), hours))
+    assert sum(key.startswith("history/") for key in state.values) == 7 * 24
+    Detection(quick).step(state, Batch(0, 1, [1_000], [window_at(events[0], hours[-1].end_us, model="next")]))
+    assert {key.split("/")[1] for key in state.values if "/" in key} <= {"next"}
+
+
+def window_at(window: MetricWindow, start_us: int, model: str = "m-large") -> MetricWindow:
+    return replace(window, start_us=start_us, end_us=start_us + MINUTE_US, time_us=start_us + MINUTE_US, model=model)
+
+
+def test_a_window_is_judged_once() -> None:
+    events = windows(17, 30)
+    state: State[Any] = State()
+    stepped(events, state)
+    learned = state.values["filter/m-large"].learned
+    again = judgements(stepped([events[10]], state))
+    assert again[0].anomalies == []
+    assert state.values["filter/m-large"].learned == learned
+
+
+def hits(seed: int) -> tuple[int, int, int]:
+    """Incidents, those detected, and false alarms in one seeded run of all five kinds."""
+    happened, minutes = planned(seed)
+    judged = judgements(stepped(windows(seed, minutes, happened, RATES[seed % 3])))
+    opened = [minute_of(alert) for alert in alerts(judged) if alert.status == "open"]
+    spans = [range(one.start, one.start + one.length + 3) for one in happened]
+    detected = sum(any(minute in span for minute in opened) for span in spans)
+    return len(spans), detected, sum(not any(minute in span for span in spans) for minute in opened)
+
+
+def test_recall_and_false_alarms_on_seeds_held_out() -> None:
+    results = [hits(seed) for seed in HELD_OUT]
+    incidents, detected, false_alarms = (sum(column) for column in zip(*results, strict=True))
+    assert incidents == 20
+    assert detected >= 18
+    assert false_alarms <= 2
+
+
+def test_quiet_traffic_is_quiet() -> None:
+    judged = judgements(stepped(windows(9_100, 400, (), rate=200.0)))
+    assert len(alerts(judged)) <= 2
+    lone: list[Anomaly] = [anomaly for one in judged for anomaly in one.anomalies]
+    assert len(lone) < 0.15 * len(judged)

@@ -1,0 +1,117 @@
+"""What alerting reads: judged windows, drawn as letters; and control events between them.
+
+.  nothing            l  latency, one witness      x  latency, two witnesses      X  and over the hard limit
+e  errors, one witness                             E  errors at 30 %, hard limit  F  errors at 60 %
+d  half of the traffic gone                        t  one organisation's tokens   b  E and x together
+p  latency, p50 and PELT's break only              c  a rare combination, two metrics moved, none that leads
+m  like x, in maintenance
+"""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.streams.detection import controls
+from tests.streams.minutes import START_US
+from topics.control import Relayed
+from topics.fields import MINUTE_US
+from topics.records import Anomaly, Judged, MetricWindow
+
+Finding = tuple[str, str, float, float]  # metric, detector, actual, expected
+
+P50: Finding = ("duration_us_p50", "arima", 9e6, 4e6)
+P99: Finding = ("duration_us_p99", "arima", 30e6, 12e6)
+FIRST: Finding = ("first_token_us_p99", "cusum", 2e6, 1e6)
+SLOW: Finding = ("first_token_us_p99", "limit", 14e6, 1e6)
+COMBINED: Finding = ("combined", "isolation_forest", 0.7, 0.6)
+
+
+def _errors(rate: float, *detectors: str) -> tuple[Finding, ...]:
+    return tuple(("error_rate", detector, rate, 0.005) for detector in detectors)
+
+
+LETTERS: dict[str, tuple[Finding, ...]] = {
+    ".": (),
+    "l": (P50, P99),  # two quantiles of the same durations are one witness
+    "x": (P50, FIRST),
+    "X": (P50, FIRST, SLOW),
+    "e": _errors(0.04, "counts"),
+    "E": _errors(0.3, "counts", "limit"),
+    "F": _errors(0.6, "counts", "limit"),
+    "d": (("requests", "arima", 80.0, 300.0), ("tokens_per_s", "arima", 900.0, 3000.0)),
+    "t": (("tokens_per_s", "organisation", 3000.0, 700.0), ("tokens_share", "share", 0.6, 0.2)),
+    "b": (*_errors(0.3, "counts", "limit"), P50, FIRST),
+    "p": (P50,),
+    "c": (COMBINED, ("tokens_per_s", "arima", 900.0, 3000.0), ("duration_us_p50", "arima", 1e6, 4e6)),
+    "m": (P50, FIRST),
+}
+
+
+def judged(letter: str, minute: int, model: str = "m-large") -> Judged:
+    """The judged window that a letter stands for."""
+    start_us, end_us = START_US + minute * MINUTE_US, START_US + (minute + 1) * MINUTE_US
+    slow = letter in "lxXbpm"
+    window = MetricWindow(
+        id=f"0-{minute}-0",
+        time_us=end_us,
+        model=model,
+        start_us=start_us,
+        end_us=end_us,
+        revision=0,
+        requests=300,
+        completions=300,
+        errors=2,
+        error_rate=2 / 300,
+        input_tokens=120_000,
+        output_tokens=60_000,
+        tokens_per_s=3000.0,
+        cost_microusd=900_000,
+        first_token_us_p99=2_000_000 if slow else 1_000_000,
+        duration_us_p50=9_000_000 if slow else 4_000_000,
+        duration_us_p99=30_000_000 if slow else 12_000_000,
+    )
+    anomalies = [_anomaly(index, window, finding) for index, finding in enumerate(LETTERS[letter])]
+    return Judged(
+        id=f"0-{minute}-9",
+        time_us=end_us,
+        window=window,
+        anomalies=anomalies,
+        breaks=["duration_us_p50"] if letter == "p" else [],
+        suppressed="maintenance" if letter == "m" else "",
+    )
+
+
+def _anomaly(index: int, window: MetricWindow, finding: Finding) -> Anomaly:
+    metric, detector, actual, expected = finding
+    return Anomaly(
+        id=f"{window.id}-{index}",
+        time_us=window.end_us,
+        model=window.model,
+        window_start_us=window.start_us,
+        metric=metric,
+        detector=detector,
+        score=0.7,
+        actual=actual,
+        expected=expected,
+        low=expected / 2,
+        high=expected * 1.5,
+        explanation=f"{metric} was {actual}, expected {expected}.",
+        organisation="org-07" if detector in ("organisation", "share") else "",
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Any]:
+    """Two models minute by minute: runs of one letter, as incidents are, between quiet ones."""
+    runs = st.lists(st.tuples(st.sampled_from(sorted(LETTERS)), st.integers(1, 7)), min_size=2, max_size=12)
+    drawn = {model: "".join(letter * n for letter, n in draw(runs)) for model in ("m-large", "m-small")}
+    minutes = max(len(letters) for letters in drawn.values())
+    events: list[Any] = [
+        judged(letters[minute], minute, model)
+        for minute in range(minutes)
+        for model, letters in drawn.items()
+        if minute < len(letters)
+    ]
+    for offset, control in enumerate(draw(st.lists(controls(), max_size=3))):
+        events.insert(draw(st.integers(0, len(events))), Relayed(offset=offset, event=control))
+    return events

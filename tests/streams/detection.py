@@ -1,0 +1,51 @@
+"""What detection reads: closed windows of two models with incidents, gaps and repeats in them, and control events."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.streams.minutes import START_US, Incident, windows
+from topics.control import ControlEvent, Deployment, Feedback, Maintenance, Relayed
+from topics.fields import MINUTE_US
+
+MINUTES = 70
+KINDS = {"error_burst": 0.3, "latency_spike": 4.0, "traffic_drop": 0.0, "token_surge": 5.0, "latency_leak": 0.08}
+
+
+@st.composite
+def incidents(draw: st.DrawFn) -> Incident:
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    return Incident(kind, draw(st.integers(22, 50)), draw(st.integers(3, 20)), KINDS[kind])
+
+
+@st.composite
+def controls(draw: st.DrawFn) -> ControlEvent:
+    at_us = START_US + draw(st.integers(-25 * 60, MINUTES)) * MINUTE_US
+    return draw(
+        st.sampled_from(
+            [
+                Maintenance(id="m", time_us=at_us, start_us=at_us, end_us=at_us + 20 * MINUTE_US, model="m-large"),
+                Maintenance(id="all", time_us=at_us, start_us=at_us, end_us=at_us + 5 * MINUTE_US, reason="new racks"),
+                Deployment(id="d", time_us=at_us, model="m-small", version="2.0", stable="1.9"),
+                Feedback(id="f", time_us=at_us, alert="a0-1-0", verdict="false"),
+            ]
+        )
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Any]:
+    """Windows of two models, minute by minute; now and then one is missing, or comes twice."""
+    happened = tuple(draw(st.lists(incidents(), max_size=2)))
+    seed = draw(st.integers(0, 1_000))
+    large = windows(seed, MINUTES, happened, rate=150.0, model="m-large")
+    small = windows(seed + 1, MINUTES, (), rate=draw(st.sampled_from([3.0, 60.0])), model="m-small")
+    events: list[Any] = [window for pair in zip(large, small, strict=True) for window in pair]
+    for place in draw(st.lists(st.integers(0, len(events) - 1), max_size=3)):
+        events.insert(place, replace(events[place % len(events)]))
+    for place in draw(st.lists(st.integers(1, len(events) - 1), max_size=3)):
+        del events[place]
+    for offset, control in enumerate(draw(st.lists(controls(), max_size=3))):
+        events.insert(draw(st.integers(0, len(events))), Relayed(offset=offset, event=control))
+    return events
