@@ -1,0 +1,1 @@
+"""Recorded and synthetic traffic, labelled incidents, the driver without Kafka, scoring and reports."""

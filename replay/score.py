@@ -1,0 +1,217 @@
+"""Scoring: what of the injected incidents was found, how soon and by what, what was done about it, what was false.
+
+An alert finds an incident when it opens within [start, end + MATCH_AFTER_US] and is about the incident's model; for a
+token surge, about a model that the surging organisation uses. An alert is false when it opens while no incident of its
+model runs, a grace of GRACE_AFTER_US after the end included (recovery may be noticed as well). Alerts that open after
+the recording's last request are told apart: that traffic stops there is no incident of the service.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from replay.collect import Collected
+from replay.incidents import KINDS, Incident
+from replay.inject import Touched
+from topics.control import Command
+from topics.fields import MINUTE_US
+from topics.records import Alert
+
+MATCH_AFTER_US = 3 * MINUTE_US
+GRACE_AFTER_US = 5 * MINUTE_US
+
+
+class Answer(Struct, frozen=True):
+    """What obeyed a command: `by` scheduler, cache or quota."""
+
+    by: str
+    what: str
+    time_us: int
+    detail: str = ""
+
+
+class CommandLife(Struct, frozen=True):
+    """A command with its states (state, time in microseconds) and the answers to it."""
+
+    command: str
+    action: str
+    target: str
+    model: str
+    severity: str
+    reason: str
+    states: list[tuple[str, int]]
+    answers: list[Answer]
+
+
+class AlertLife(Struct, frozen=True):
+    """An alert from opening to end. `resolved_us` None: still open when the run ended."""
+
+    alert: str
+    kind: str
+    severity: str  # the highest it reached
+    model: str
+    organisation: str
+    opened_us: int
+    resolved_us: int | None
+    windows: int
+    confirmations: list[str]
+    summary: str
+    commands: list[CommandLife]
+
+
+class IncidentScore(Struct, frozen=True):
+    """One injected incident and the alerts that found it, first to open first."""
+
+    kind: str
+    target: str
+    start_us: int
+    end_us: int
+    strength: float
+    says: str  # the strength in words
+    events_touched: int
+    models: list[str]
+    alerts: list[AlertLife]
+    delay_us: int | None  # from the incident's start to the first alert; None: missed
+
+    @property
+    def detected(self) -> bool:
+        return bool(self.alerts)
+
+    @property
+    def named_rightly(self) -> bool:
+        """Whether an alert that found it also has its kind."""
+        return any(alert.kind == self.kind for alert in self.alerts)
+
+    @property
+    def commands(self) -> list[CommandLife]:
+        return [command for alert in self.alerts for command in alert.commands]
+
+
+class Score(Struct, frozen=True):
+    """The whole judgement, ready for JSON."""
+
+    incidents: list[IncidentScore]
+    false_alarms: list[AlertLife]
+    related: list[AlertLife]  # opened in the grace after an incident: recovery noticed
+    after_end: list[AlertLife]
+
+    @property
+    def detected(self) -> int:
+        return sum(incident.detected for incident in self.incidents)
+
+
+def score(incidents: Sequence[Incident], touched: Sequence[Touched], collected: Collected, end_us: int) -> Score:
+    """Judge a run. `touched` is the injector's, in the incidents' order; `end_us` the last request's time."""
+    lives = alert_lives(collected)
+    within = [life for life in lives if life.opened_us <= end_us]
+    scores = [_incident(incident, what, within) for incident, what in zip(incidents, touched, strict=True)]
+    found = {life.alert for row in scores for life in row.alerts}
+    rest = [life for life in within if life.alert not in found]
+    related = [life for life in rest if any(_explains(row, life, GRACE_AFTER_US) for row in scores)]
+    return Score(
+        incidents=scores,
+        false_alarms=[life for life in rest if life not in related],
+        related=related,
+        after_end=[life for life in lives if life.opened_us > end_us],
+    )
+
+
+def alert_lives(collected: Collected) -> list[AlertLife]:
+    """Every alert of the run, with its commands and their answers, in order of opening."""
+    steps: dict[str, list[Alert]] = {}
+    for alert in collected.alerts.values():
+        steps.setdefault(alert.alert, []).append(alert)
+    commands: dict[str, list[CommandLife]] = {}
+    for alert_id, life in _command_lives(collected):
+        commands.setdefault(alert_id, []).append(life)
+    lives = [_alert_life(own, commands.get(name, [])) for name, own in steps.items()]
+    return sorted(lives, key=lambda life: (life.opened_us, life.alert))
+
+
+_SEVERITIES = ("info", "warning", "critical")
+
+
+def _alert_life(steps: list[Alert], commands: list[CommandLife]) -> AlertLife:
+    first, last = steps[0], steps[-1]
+    return AlertLife(
+        alert=first.alert,
+        kind=last.kind,
+        severity=max((step.severity for step in steps), key=_SEVERITIES.index),
+        model=first.model,
+        organisation=next((step.organisation for step in steps if step.organisation), ""),
+        opened_us=first.time_us,
+        resolved_us=last.time_us if last.status == "resolved" else None,
+        windows=last.windows,
+        confirmations=sorted({name for step in steps for name in step.confirmations}),
+        summary=first.summary,
+        commands=commands,
+    )
+
+
+def _command_lives(collected: Collected) -> Iterable[tuple[str, CommandLife]]:
+    """Each command with the alert it answers, in order of first appearance."""
+    steps: dict[str, list[Command]] = {}
+    for command in collected.commands.values():
+        steps.setdefault(command.command, []).append(command)
+    for own in steps.values():
+        first = own[0]
+        yield (
+            first.alert,
+            CommandLife(
+                command=first.command,
+                action=first.action,
+                target=first.target,
+                model=first.model,
+                severity=first.severity,
+                reason=first.reason,
+                states=[(step.state, step.time_us) for step in own],
+                answers=list(_answers(own, collected)),
+            ),
+        )
+
+
+def _answers(steps: list[Command], collected: Collected) -> Iterable[Answer]:
+    names = {steps[0].command, *(step.id for step in steps)}
+    for job in collected.jobs.values():
+        if job.command in names:
+            yield Answer("scheduler", job.kind, job.time_us, job.detail)
+    for invalidated in collected.invalidations.values():
+        if invalidated.command in names:
+            what = f"entries of {invalidated.model} below epoch {invalidated.epoch} dropped"
+            yield Answer("cache", what, invalidated.time_us, invalidated.detail)
+    if steps[0].action == "throttle":
+        yield from _quota_answer(steps, collected)
+
+
+def _quota_answer(steps: list[Command], collected: Collected) -> Iterable[Answer]:
+    """The quota has no topic of its own for this: its answer is the decisions, from the command until its end."""
+    issued = [step for step in steps if step.state == "issued"]
+    if not issued:
+        return
+    ended_us = next((step.time_us for step in steps if step.state in ("reversed", "expired")), issued[-1].expires_us)
+    refused = collected.throttled_between(steps[0].target, issued[0].time_us, ended_us)
+    yield Answer("quota", f"{refused:,} requests of {steps[0].target} throttled", issued[0].time_us)
+
+
+def _incident(incident: Incident, touched: Touched, lives: list[AlertLife]) -> IncidentScore:
+    bare = IncidentScore(
+        kind=incident.kind,
+        target=incident.target,
+        start_us=incident.start_us,
+        end_us=incident.end_us,
+        strength=incident.strength,
+        says=KINDS[incident.kind].says(incident.strength),
+        events_touched=touched.events,
+        models=sorted(touched.models) if KINDS[incident.kind].hits_organisation else [incident.target],
+        alerts=[],
+        delay_us=None,
+    )
+    alerts = [life for life in lives if _explains(bare, life, MATCH_AFTER_US)]
+    delay_us = alerts[0].opened_us - incident.start_us if alerts else None
+    return replace(bare, alerts=alerts, delay_us=delay_us)
+
+
+def _explains(incident: IncidentScore, life: AlertLife, after_us: int) -> bool:
+    in_time = incident.start_us <= life.opened_us <= incident.end_us + after_us
+    return in_time and life.model in incident.models
