@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `tidegate`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""Runs the rows of the flow that one process holds, over one partition of one log: shared by every driver.
+
+Stages that are joined by a link and both in this process are chained, depth first; otherwise what passes goes to the
+link's internal topic as a `Handoff`. Outputs leave in the order of the offsets that caused them, so that however the
+log is cut into batches, the concatenated outputs are the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from pipeline.flow import BY_STAGE, FLOW, LOGS, Row, reader_of
+from pipeline.settings import Settings
+from pipeline.stage import SAME_PARTITION as SAME_PARTITION  # also for drivers, which know this module
+from pipeline.stage import Batch, Output, Stage, State
+from topics.control import Command, Relayed
+from topics.links import Handoff
+
+_SEEN = "seen"  # the chain's own state: how far each source that may repeat itself has been heard
+_POSITION = "position"
+
+Coordinate = tuple[int, int]
+
+
+class UnknownStageError(Exception):
+    """A stage name that the flow does not have."""
+
+
+def check_stages(names: Iterable[str]) -> frozenset[str]:
+    """The names as a set, or an error that lists the stages there are."""
+    stages = frozenset(names)
+    if unknown := sorted(stages - BY_STAGE.keys()):
+        raise UnknownStageError(f"no such agent: {', '.join(unknown)}. There are: {', '.join(BY_STAGE)}")
+    return stages
+
+
+def sources(stages: frozenset[str]) -> dict[str, tuple[Row, ...]]:
+    """What a process with these stages must read: log or link alias -> the rows fed from it, in flow order."""
+    upstream = {row.passes: row.stage for row in FLOW if row.passes}
+    found: dict[str, list[Row]] = {}
+    for row in FLOW:
+        if row.stage in stages and (row.reads in LOGS or upstream[row.reads] not in stages):
+            found.setdefault(row.reads, []).append(row)
+    return {source: tuple(rows) for source, rows in found.items()}
+
+
+class Chain:
+    """One partition of one source (a log, or a link's topic) with the states of all stages fed from it here.
+
+    `position` is the highest offset of the source that the states account for; -1 before the first.
+    """
+
+    def __init__(self, source: str, stages: frozenset[str], settings: Settings) -> None:
+        self.source = source
+        self.position = -1
+        self._heads = sources(stages)[source]
+        self._held = stages
+        self._stages: dict[str, Stage] = {row.stage: row.build(settings) for row in self._reachable(self._heads)}
+        self.states: dict[str, State[Any]] = {name: State() for name in self._stages}
+        self._seen: State[Coordinate] = State()
+
+    def _reachable(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            yield row
+            if row.passes and (following := reader_of(row.passes)).stage in self._held:
+                yield from self._reachable([following])
+
+    def step(self, batch: Batch, position: int) -> list[Output]:
+        """Feed one batch, whose last record lies at `position` of the source; the records to publish, in order."""
+        self.position = position
+        fresh = self._fresh(batch)
+        outputs = [output for head in self._heads for output in self._run(head, fresh)]
+        outputs.sort(key=_offset)
+        return outputs
+
+    def _run(self, row: Row, batch: Batch) -> list[Output]:
+        if not batch.events:
+            return []
+        outputs = self._stages[row.stage].step(self.states[row.stage], batch)
+        if not row.passes:
+            return outputs
+        passed = [output for output in outputs if output.to == row.passes]
+        published = [output for output in outputs if output.to != row.passes]
+        following = reader_of(row.passes)
+        if following.stage not in self._held:
+            return published + list(_handoffs(row.passes, passed))
+        onward = Batch(batch.partition, batch.partitions, [o.offset for o in passed], [o.value for o in passed])
+        return published + self._run(following, onward)
+
+    def _fresh(self, batch: Batch) -> Batch:
+        """The batch without what was heard before: a repeated relayed event, command or handoff."""
+        if self.source not in LOGS:
+            heard_from: list[tuple[str, Coordinate] | None] = _handoff_source(batch)
+        elif not any(type(event) in _REPEATABLE for event in batch.events):
+            return batch
+        else:
+            heard_from = [_event_source(event) for event in batch.events]
+        kept = [index for index, heard in enumerate(heard_from) if heard is None or self._is_news(*heard)]
+        return batch._replace(
+            offsets=[batch.offsets[index] for index in kept], events=[batch.events[index] for index in kept]
+        )
+
+    def _is_news(self, source: str, coordinate: Coordinate) -> bool:
+        last = self._seen.get(source)
+        if last is not None and coordinate <= last:
+            return False
+        self._seen.put(source, coordinate)
+        return True
+
+    def snapshot(self) -> list[tuple[str, bytes | None]]:
+        """Everything changed since the last snapshot, as key -> bytes (None: dropped), with the position last."""
+        changed = [
+            (f"{name}|{key}", None if value is None else _encode(value))
+            for name, state in self._all_states()
+            for key, value in state.take_dirty()
+        ]
+        return [*changed, (_POSITION, _encode(self.position))]
+
+    def restore(self, items: Mapping[str, bytes]) -> None:
+        """Become what the snapshots of an earlier process, laid over each other, say."""
+        states = dict(self._all_states())
+        decoders = {name: msgspec.msgpack.Decoder(stage.values) for name, stage in self._stages.items()}
+        decoders[_SEEN] = msgspec.msgpack.Decoder(tuple[int, int])
+        for full_key, raw in items.items():
+            name, _, key = full_key.partition("|")
+            if full_key == _POSITION:
+                self.position = msgspec.msgpack.decode(raw, type=int)
+            elif name in states:  # a stage that this process does not hold leaves its state alone
+                states[name].values[key] = decoders[name].decode(raw)
+
+    def _all_states(self) -> Iterator[tuple[str, State[Any]]]:
+        yield _SEEN, self._seen
+        yield from self.states.items()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_REPEATABLE = frozenset((Relayed, Command))
+
+
+def _offset(output: Output) -> int:
+    return output.offset
+
+
+def _event_source(event: Any) -> tuple[str, Coordinate] | None:
+    """Who wrote an event that may come twice, and which of its writings this is."""
+    if type(event) is Relayed:
+        return "control", (event.offset, 0)
+    if type(event) is Command and event.source is not None:
+        partition, offset, index = event.source
+        return f"slices/{partition}", (offset, index)
+    return None
+
+
+def _handoff_source(batch: Batch) -> list[tuple[str, Coordinate] | None]:
+    """Handoffs come whole, one for each offset of the log they stem from: number the events within each."""
+    indexed = ((offset, index) for offset, run in groupby(batch.offsets) for index, _ in enumerate(run))
+    return [("origin", coordinate) for coordinate in indexed]
+
+
+def _handoffs(link: str, passed: list[Output]) -> Iterator[Output]:
+    for offset, run in groupby(passed, key=_offset):
+        yield Output(offset, link, SAME_PARTITION, Handoff(offset, [output.value for output in run]))

@@ -1,0 +1,54 @@
+"""`tidegate flow`: the stages and topics as a picture."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.commands.shared import console
+
+
+class Format(StrEnum):
+    """How to draw it."""
+
+    text = "text"
+    mermaid = "mermaid"
+    svg = "svg"
+
+
+def flow(
+    form: Annotated[Format, typer.Option("--format", help="`text` adds a table of the stages.")] = Format.text,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for stdout.")] = "-",
+) -> None:
+    """Draw the flow: which stage reads what, writes what, and passes on to which."""
+    if form is Format.text and output == "-":
+        _print_text()
+        return
+    text = _drawn(form)
+    if output == "-":
+        typer.echo(text, nl=False)
+    else:
+        Path(output).write_text(text, encoding="utf-8")
+
+
+def _drawn(form: Format) -> str:
+    from pipeline.picture import ascii_picture, mermaid
+    from pipeline.picture_svg import svg_picture
+
+    draw = {Format.text: lambda: ascii_picture() + "\n", Format.mermaid: mermaid, Format.svg: svg_picture}
+    return draw[form]()
+
+
+def _print_text() -> None:
+    from pipeline.flow import FLOW
+
+    out = console()
+    out.print(_drawn(Format.text), markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("stage", "reads", "keyed by", "writes", "passes", "about"):
+        table.add_column(heading, no_wrap=heading != "about")
+    for row in FLOW:
+        table.add_row(row.stage, row.reads, row.keyed_by, ", ".join(row.writes), row.passes, row.about)
+    out.print(table)

@@ -1,0 +1,135 @@
+"""`tidegate follow TOPIC`: what the pipeline writes, as it comes."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from pipeline.commands.lines import LINES, line
+from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
+from topics.codec import decoder, problem_of
+from topics.table import BY_ALIAS, Topic
+
+POLL_MS = 500
+RECORDS_A_POLL_MAX = 500
+
+Followed = StrEnum("Followed", {alias: alias for alias in LINES})  # type: ignore[misc]
+
+
+class Start(StrEnum):
+    """Where to begin in each partition."""
+
+    earliest = "earliest"
+    latest = "latest"
+
+
+class Record(NamedTuple):
+    """A record as it lies in Kafka."""
+
+    partition: int
+    offset: int
+    value: bytes
+
+
+def follow(
+    topic: Annotated[Followed, typer.Argument(help="What to watch.")],
+    broker: BrokerOption = "",
+    start: Annotated[
+        Start, typer.Option("--from", help="`earliest`: all that is kept, then live. `latest`: only what comes now.")
+    ] = Start.latest,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="The raw values, one a line (alerts and commands are CloudEvents).")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=0, help="Stop after so many records; 0: never.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0, help="Stop after so many seconds; 0: never.")] = 0,
+    to_end: Annotated[
+        bool, typer.Option("--to-end", help="Stop where the topic ended when the command began.")
+    ] = False,
+) -> None:
+    """Print records live, a line each. Ctrl-C stops. Reads outside any consumer group: it disturbs nobody."""
+    address = broker_address(broker)
+    deadline = time.monotonic() + timeout if timeout else None
+    with contextlib.suppress(KeyboardInterrupt):
+        run_async(_follow(address, BY_ALIAS[topic.value], start, json_lines, limit, deadline, to_end))
+
+
+async def _follow(
+    address: str, topic: Topic, start: Start, json_lines: bool, limit: int, deadline: float | None, to_end: bool
+) -> None:
+    show = _raw if json_lines else _readable(topic)
+    shown = 0
+    async for record in records(address, topic, start is Start.earliest, to_end, deadline):
+        show(record)
+        shown += 1
+        if shown == limit:
+            return
+
+
+def _raw(record: Record) -> None:
+    sys.stdout.buffer.write(record.value + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _readable(topic: Topic) -> Any:
+    out, decode = console(), decoder(topic)
+
+    def show(record: Record) -> None:
+        try:
+            out.print(line(topic.alias, decode(record.value)))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            where = f"{topic.name} partition {record.partition} offset {record.offset}"
+            out.print(f"{where} is no {topic.alias} record: {problem_of(error).reason}", style="red", markup=False)
+
+    return show
+
+
+async def records(
+    address: str, topic: Topic, from_start: bool, to_end: bool, deadline: float | None = None
+) -> AsyncIterator[Record]:
+    """The records of a topic, in order per partition. Ends at `deadline` (time.monotonic) or, with `to_end`, where the
+    topic ended at the beginning. Raises UserError when there is no such topic, KafkaUnreachableError without a broker.
+    """
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from aiokafka.errors import KafkaConnectionError
+
+    from pipeline.kafka_admin import KafkaUnreachableError, partition_counts, unreachable
+
+    counts = await partition_counts(address)
+    if topic.name not in counts:
+        raise UserError(f"topic {topic.name} does not exist at {address}: run `tidegate topics create` first")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=address, enable_auto_commit=False, client_id="tidegate-follow", fetch_max_wait_ms=100
+    )
+    try:
+        await consumer.start()
+    except KafkaConnectionError as error:
+        raise KafkaUnreachableError(unreachable(address)) from error
+    try:
+        places = [TopicPartition(topic.name, partition) for partition in range(counts[topic.name])]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        begins = await consumer.beginning_offsets(places) if from_start else ends
+        for place in places:
+            consumer.seek(place, begins[place])
+        left = {place for place in places if begins[place] < ends[place]}
+        while (left or not to_end) and (deadline is None or time.monotonic() < deadline):
+            polled = await consumer.getmany(timeout_ms=_wait_ms(deadline), max_records=RECORDS_A_POLL_MAX)
+            for place, messages in polled.items():
+                for message in messages:
+                    if to_end and message.offset >= ends[place]:
+                        break
+                    yield Record(place.partition, message.offset, message.value or b"")
+            left = {place for place in left if await consumer.position(place) < ends[place]}
+            await asyncio.sleep(0)
+    finally:
+        await consumer.stop()
+
+
+def _wait_ms(deadline: float | None) -> int:
+    return POLL_MS if deadline is None else max(1, min(POLL_MS, int((deadline - time.monotonic()) * 1000)))

@@ -1,0 +1,82 @@
+"""One partition of one source in a worker: its chain, and what has yet to be acknowledged on either side."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pipeline.chain import Chain
+from pipeline.intake import Intake, Raw
+from pipeline.publisher import Publisher, Ready
+from topics.control import Relayed
+
+UNACKNOWLEDGED_BATCHES_MAX = 64
+DIRTY_KEYS_MAX = 20_000  # a checkpoint is one record batch, so that it is written whole or not at all
+
+
+def _last_time_us(events: Sequence[Any]) -> int | None:
+    """A relayed event does not count: its time is that of whoever steers, not of the log it was copied into."""
+    return next((event.time_us for event in reversed(events) if type(event) is not Relayed), None)
+
+
+class Delivered(Protocol):
+    """A batch as the consumer delivered it; `ack` lets its offset be committed."""
+
+    def ack(self) -> bool: ...
+
+
+class Lane:
+    """Steps batches through a chain and checkpoints it: outputs acknowledged, then state, then the source offset.
+
+    After a crash at any point the events since the last checkpoint are computed again, to the same outputs with the
+    same ids.
+    """
+
+    def __init__(
+        self, chain: Chain, intake: Intake, publisher: Publisher, partition: int, partitions: int, changelog: str
+    ) -> None:
+        self.chain = chain
+        self.partition = partition
+        self.closed = False
+        self.time_us: int | None = None  # of the last event that had a time of its own
+        self._intake = intake
+        self._publisher = publisher
+        self._partitions = partitions
+        self._changelog = changelog
+        self._unacknowledged: list[asyncio.Future[Any]] = []
+        self._processed: list[Delivered] = []
+        self._stepping = asyncio.Lock()  # a snapshot may not fall between a step and the hand-over of its outputs
+        self._checkpointing = asyncio.Lock()
+
+    async def handle(self, delivered: Delivered, raws: list[Raw]) -> int:
+        """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance)."""
+        async with self._stepping:
+            fresh = [raw for raw in raws if raw.offset > self.chain.position]
+            if fresh:
+                batch, dead = self._intake.batch(self.partition, self._partitions, fresh)
+                self.time_us = _last_time_us(batch.events) or self.time_us
+                outputs = self.chain.step(batch, fresh[-1].offset)
+                self._unacknowledged += await self._publisher.publish(self.partition, dead + outputs)
+            self._processed.append(delivered)
+        if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self._dirty() > DIRTY_KEYS_MAX:
+            await self.checkpoint()
+        return len(fresh)
+
+    def _dirty(self) -> int:
+        return sum(len(state.dirty) for state in self.chain.states.values())
+
+    async def checkpoint(self) -> None:
+        """Make everything processed so far durable, in the order that makes a crash harmless."""
+        async with self._checkpointing:
+            if not self._processed or self.closed:
+                return
+            async with self._stepping:
+                processed, self._processed = self._processed, []
+                unacknowledged, self._unacknowledged = self._unacknowledged, []
+                changed = self.chain.snapshot()
+            await asyncio.gather(*unacknowledged)
+            await asyncio.gather(*await self._publisher.send([self._ready(key, raw) for key, raw in changed]))
+            for delivered in processed:
+                delivered.ack()
+
+    def _ready(self, key: str, raw: bytes | None) -> Ready:
+        return Ready(self._changelog, self.partition, f"{self.partition}|{key}".encode(), raw)

@@ -1,0 +1,138 @@
+"""A Faust transport that hands over a partition's records by the batch, so that Faust's cost is paid once a batch.
+
+For topics named in `batched`, each poll yields at most one Faust message per partition: its value is the list of raw
+records (aiokafka `ConsumerRecord`), its offset that of the last one. Everything else (changelogs, plain topics) is as
+in Faust. What may be committed follows from the order of delivery: `DeliveredOffsets`.
+
+`Consumer.ack` must not be overridden: Faust's Cython stream iterator inlines it, and an override is never called.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Container, Iterable
+from typing import Any, ClassVar, cast
+
+import faust
+import yarl
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+
+class DeliveredOffsets:
+    """The last offsets of the batches delivered from each partition, oldest first, until they are acknowledged.
+
+    A partition may be committed up to the last batch before which all are acknowledged (faust#606 commits past a
+    message in flight; here nothing acknowledged out of order moves the commit).
+    """
+
+    def __init__(self) -> None:
+        self._delivered: defaultdict[Any, deque[int]] = defaultdict(deque)
+
+    def delivered(self, tp: Any, offset: int) -> None:
+        """A batch that ends at `offset` was handed over."""
+        self._delivered[tp].append(offset)
+
+    def committable(self, tp: Any, acked: set[int]) -> int | None:
+        """The offset to commit (last acknowledged in order, plus one) or None; takes what it counts out of `acked`."""
+        waiting = self._delivered[tp]
+        last = None
+        while waiting and waiting[0] in acked:
+            last = waiting.popleft()
+            acked.discard(last)
+        return None if last is None else last + 1
+
+    def forget(self, tps: Iterable[Any] | None = None) -> None:
+        """Delivery starts anew in these partitions (all when None): revoked, or sought to another offset."""
+        for tp in list(self._delivered) if tps is None else tps:
+            self._delivered.pop(tp, None)
+
+    def outstanding(self, tp: Any) -> int:
+        """How many batches of the partition are delivered and not yet committable."""
+        return len(self._delivered[tp])
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's aiokafka consumer, one message a partition a poll."""
+
+    batched: Container[str] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.offsets = DeliveredOffsets()
+        self.batched = cast(BatchTransport, self.transport).batched
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109
+        """Fetch; yield a batch as one message, or plain messages one by one. Drops what a rebalance overtook."""
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        generation = self.app.consumer_generation_id
+        for tp, found in records.items():
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if tp.topic not in self.batched:
+                for record in found:
+                    if not self.flow_active or self.app.consumer_generation_id != generation:
+                        return
+                    yield tp, self._to_message(tp, record)
+            elif found:
+                if not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                self.offsets.delivered(tp, found[-1].offset)
+                yield tp, self._batch_message(tp, found, generation)
+
+    def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+        last = records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            None,  # headers belong to records, not to a batch
+            None,
+            cast(Any, records),
+            None,
+            0,
+            sum(record.serialized_value_size for record in records),
+            tp,
+            generation_id=generation,
+        )
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.batched:
+            return super()._new_offset(tp)
+        self._acked[tp].clear()  # Faust's own list of acknowledged offsets, which would grow for ever
+        return self.offsets.committable(tp, self._acked_index[tp])
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self.batched:  # between the last offsets of two batches there is always a gap
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    async def perform_seek(self) -> None:
+        """Back to the committed offsets: what was delivered since will be delivered again."""
+        self.offsets.forget()
+        self._acked_index.clear()
+        await super().perform_seek()
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        self.offsets.forget([partition])
+        self._acked_index[partition].clear()
+        await super().seek(partition, offset)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self.offsets.forget(revoked)
+
+
+class BatchTransport(driver.Transport):
+    """Faust's aiokafka transport with the batch consumer. `batched`: names of the topics that come in batches."""
+
+    Consumer: ClassVar[Any] = BatchConsumer
+
+    def __init__(self, broker: str, app: faust.App, batched: Container[str]) -> None:
+        self.batched = batched
+        super().__init__([yarl.URL(f"kafka://{address}") for address in broker.split(",")], app, loop=None)

@@ -1,0 +1,234 @@
+"""The flow as a Faust application: one agent per log, the state in tables, a web page. With its transport, the only
+file that imports faust."""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+
+from pipeline.chain import Chain, sources
+from pipeline.flow import STAGES
+from pipeline.intake import Intake, Raw
+from pipeline.lane import Lane
+from pipeline.publisher import Publisher, Ready
+from pipeline.settings import Settings
+from pipeline.transport import BatchTransport
+from topics.codec import encoder
+from topics.fields import SECOND_US
+from topics.table import BY_ALIAS, BY_NAME
+from topics.traffic import Tick
+
+logger = logging.getLogger("tidegate.worker")
+
+BATCHES_BUFFERED_MAX = 8  # per partition, between the consumer and the agent: bounds memory when a stage is slow
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How to run a worker. Times in seconds; `web_port` None: no web page."""
+
+    broker: str
+    partitions: Mapping[str, int]  # topic name -> number of partitions, as they are in Kafka
+    stages: frozenset[str] = frozenset(STAGES)
+    settings: Settings = field(default_factory=Settings)
+    checkpoint_interval_s: float = 0.25
+    idle_tick_s: float = 3.0
+    session_timeout_s: float = 6.0
+    web_port: int | None = None
+    replicas: int = 1
+
+    @property
+    def group(self) -> str:
+        """The consumer group: workers with the same stages share the partitions."""
+        if self.stages == frozenset(STAGES):
+            return "tidegate"
+        return "tidegate-" + "-".join(stage for stage in STAGES if stage in self.stages)
+
+    @property
+    def changelogs(self) -> dict[str, int]:
+        """The topics that hold the state, with their numbers of partitions: one a source, as Faust names them."""
+        return {
+            f"{self.group}-{source}-state-changelog": self.partitions[BY_ALIAS[source].name]
+            for source in sources(self.stages)
+        }
+
+
+class StreamClock:
+    """Event time of the traffic as this worker has seen it, going on by the wall clock once it stands still."""
+
+    def __init__(self) -> None:
+        self._time_us: int | None = None
+        self._seen_at = 0.0
+
+    def saw(self, time_us: int, now: float) -> None:
+        if self._time_us is None or time_us > self._time_us:
+            self._time_us, self._seen_at = time_us, now
+
+    def at(self, now: float) -> int | None:
+        """The event time to assume at `now` (monotonic seconds); None before the first event."""
+        return None if self._time_us is None else self._time_us + int((now - self._seen_at) * SECOND_US)
+
+
+class Worker:
+    """The lanes of one process, fed by Faust agents."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self.options = options
+        self.publisher = Publisher(options.broker, f"{options.group}-outputs", [*BY_NAME, *options.changelogs])
+        self.app = _faust_app(options, self)
+        self.records = 0
+        self._clock = StreamClock()
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._last_batch_at: dict[int, float] = {}
+        self._intakes: dict[str, Intake] = {}
+        self._tables: dict[str, Any] = {}
+        for source, rows in sources(options.stages).items():
+            self._intakes[source] = Intake(source, rows[0].stage)
+            self._add_agent(source)
+        self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        self.app.task(self._checkpoints)
+        self.app.task(self._ticks)
+
+    def _add_agent(self, source: str) -> None:
+        topic = BY_ALIAS[source]
+        channel = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+        self._tables[source] = self.app.Table(
+            f"{source}-state",
+            partitions=self.options.partitions[topic.name],
+            key_type=bytes,  # bytes are left as they are
+            value_type=bytes,
+        )
+
+        async def agent(stream: Any) -> None:
+            async for event in stream.noack().events():
+                try:
+                    await self._handle(source, event)
+                except Exception as error:  # Faust would start the agent again and go on behind the lost batch
+                    logger.exception("%s: a batch failed; the worker stops and will resume before it", source)
+                    await self.app.crash(error)
+                    raise
+
+        self.app.agent(channel, name=source, concurrency=1)(agent)
+
+    async def _handle(self, source: str, event: Any) -> None:
+        """One Faust message: a partition's batch of raw records."""
+        partition = event.message.partition
+        lane = self._lanes.get((source, partition)) or await self._restore(source, partition)
+        raws = [Raw(record.offset, record.timestamp * 1000, record.value) for record in event.message.value]
+        self.records += await lane.handle(event, raws)
+        if source == "traffic":
+            now = time.monotonic()
+            self._last_batch_at[partition] = now
+            if lane.time_us is not None:
+                self._clock.saw(lane.time_us, now)
+
+    async def _restore(self, source: str, partition: int) -> Lane:
+        """A lane for a partition that came to this worker, with the state that its changelog holds."""
+        chain = Chain(source, self.options.stages, self.options.settings)
+        prefix = f"{partition}|".encode()
+        table = self._tables[source]
+        chain.restore({key[len(prefix) :].decode(): raw for key, raw in table.items() if key.startswith(prefix)})
+        partitions = self.options.partitions[BY_ALIAS[source].name]
+        changelog = table.changelog_topic.get_topic_name()
+        lane = Lane(chain, self._intakes[source], self.publisher, partition, partitions, changelog)
+        self._lanes[source, partition] = lane
+        logger.info("%s/%d: state restored up to offset %d", source, partition, chain.position)
+        return lane
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        """Partitions may come back with another worker's progress: forget the states, restore them when they do."""
+        for lane in self._lanes.values():
+            await lane.checkpoint()
+            lane.closed = True
+        self._lanes.clear()
+
+    async def start(self) -> None:
+        """Connect the producer of outputs; before anything is consumed."""
+        await self.publisher.start()
+
+    async def stop(self) -> None:
+        """Leave nothing to compute again; a kill instead of a stop only costs that."""
+        await self._on_revoked()
+        await self.app.consumer.commit()
+        await self.publisher.stop()
+
+    async def _checkpoints(self) -> None:
+        while not self.app.should_stop:
+            await asyncio.sleep(self.options.checkpoint_interval_s)
+            try:
+                await asyncio.gather(*(lane.checkpoint() for lane in list(self._lanes.values())))
+            except Exception as error:  # state and outputs no longer agree: start again from the last checkpoint
+                logger.exception("checkpoint failed; the worker stops and will resume from the last one")
+                await self.app.crash(error)
+                return
+
+    async def _ticks(self) -> None:
+        """Move on idle traffic partitions: an event time, logged, so that every replay sees the same."""
+        encode = encoder(BY_ALIAS["traffic"])
+        while not self.app.should_stop:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            time_us = self._clock.at(now)
+            if time_us is None or self.app.should_stop:
+                continue
+            idle = [partition for partition in self._traffic_partitions() if self._idle(partition, now)]
+            tick = encode(Tick(time_us=time_us))
+            await self.publisher.send(
+                [Ready(BY_ALIAS["traffic"].name, partition, None, tick, time_us // 1000) for partition in idle]
+            )
+
+    def _traffic_partitions(self) -> list[int]:
+        name = BY_ALIAS["traffic"].name
+        return sorted(tp.partition for tp in self.app.consumer.assignment() if tp.topic == name)
+
+    def _idle(self, partition: int, now: float) -> bool:
+        return now - self._last_batch_at.get(partition, 0.0) > self.options.idle_tick_s
+
+
+class _App(faust.App):
+    worker: Worker
+
+    async def on_start(self) -> None:
+        await self.worker.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        await self.worker.stop()
+        await super().on_stop()
+
+
+def run(options: WorkerOptions, log_level: str = "INFO") -> None:
+    """Run a worker until SIGINT or SIGTERM; exits the process. Faust itself tells warnings only."""
+    worker = Worker(options)
+    logging.getLogger("tidegate").setLevel(log_level)
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
+    faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
+    app = _App(
+        options.group,
+        broker=[f"kafka://{address}" for address in options.broker.split(",")],
+        store="memory://",
+        datadir=tempfile.mkdtemp(prefix="tidegate-faust-"),
+        web_enabled=options.web_port is not None,
+        web_port=options.web_port or 6066,
+        web_bind="127.0.0.1",
+        topic_disable_leader=True,
+        topic_replication_factor=options.replicas,
+        broker_session_timeout=options.session_timeout_s,
+        broker_heartbeat_interval=options.session_timeout_s / 4,
+        broker_commit_interval=0.5,
+        broker_request_timeout=30.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=BATCHES_BUFFERED_MAX,
+        stream_recovery_delay=0.0,
+    )
+    app.worker = worker
+    app.transport = BatchTransport(options.broker, app, frozenset(BY_NAME))
+    return app

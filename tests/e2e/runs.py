@@ -1,0 +1,117 @@
+"""What the end-to-end tests share: worker processes, replays, and Kafka's logs read whole."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from rich.console import Console
+
+from pipeline.commands.board import Board
+from pipeline.commands.replaying import Plan, Ran, over_kafka
+from pipeline.intake import Raw
+from pipeline.kafka_admin import create_topics, partition_counts
+from topics.codec import decoder
+from topics.table import BY_ALIAS
+
+PARTITIONS = 4
+
+
+class WorkerProcess:
+    """A `tidegate worker` of its own process, which a test may kill and start again. `log` collects its output."""
+
+    def __init__(self, address: str, log: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "pipeline", "worker", "--broker", address, *options]
+        self._log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as sink:
+            self.process = subprocess.Popen(self._command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        """As the out-of-memory killer would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@contextlib.contextmanager
+def worker(address: str, folder: Path, *options: str) -> Iterator[WorkerProcess]:
+    """Topics, and a running worker."""
+    asyncio.run(create_topics(address, PARTITIONS, 1))
+    log = folder / "worker.log"
+    running = WorkerProcess(address, log, *options)
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()
+        print(log.read_text(errors="replace")[-5000:])  # noqa: T201 - pytest shows it when the test fails
+
+
+async def replayed(planned: Plan, address: str, speed: float | None = None, with_context: bool = False) -> Ran:
+    """Replay into Kafka and wait for all that comes of it."""
+    source = planned.source
+    console = Console(quiet=True)
+    with Board(console, source.name, source.start_us, source.duration_us, source.requests, planned.incidents) as board:
+        return await over_kafka(planned, address, board, speed, with_context)
+
+
+class Found(NamedTuple):
+    partition: int
+    offset: int
+    time_us: int
+    raw: bytes | None
+    value: Any
+
+
+async def _read(address: str, alias: str) -> list[Found]:
+    topic = BY_ALIAS[alias]
+    decode = decoder(topic)
+    counts = await partition_counts(address)
+    places = [TopicPartition(topic.name, number) for number in range(counts[topic.name])]
+    found: list[Found] = []
+    async with AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False) as consumer:
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends = await consumer.end_offsets(places)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for place, records in (await consumer.getmany(timeout_ms=500)).items():
+                for record in records:
+                    value = decode(record.value) if alias not in ("traffic",) else None
+                    found.append(Found(place.partition, record.offset, record.timestamp * 1000, record.value, value))
+    return found
+
+
+def read(address: str, alias: str) -> list[Found]:
+    """A whole topic; values decoded, except of traffic, which may hold what does not decode."""
+    return asyncio.run(_read(address, alias))
+
+
+def read_log(address: str, alias: str) -> dict[int, list[Raw]]:
+    """A whole log, by partition."""
+    log: dict[int, list[Raw]] = {}
+    for found in read(address, alias):
+        log.setdefault(found.partition, []).append(Raw(found.offset, found.time_us, found.raw))
+    return log
+
+
+def once(found: list[Found]) -> dict[str, Any]:
+    """Records by id; one that came twice must say the same both times."""
+    records: dict[str, Any] = {}
+    for each in found:
+        known = records.setdefault(each.value.id, each.value)
+        assert known == each.value, f"{each.value.id} came twice, with different content"
+    return records
