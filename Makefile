@@ -32,7 +32,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version): 3.11 or newer is needed"; exit 1; }
 	@echo "installing into $(VENV): about a minute the first time"
 	@$(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing (Debian: apt install python3-venv)"; exit 1; }
-	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements.lock \
+	@$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock \
 	  || { echo "the download failed: check the network (or your pip index settings) and type the same again"; exit 1; }
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)

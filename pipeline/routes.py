@@ -72,7 +72,9 @@ def _restore(state: State[Any], command: Command, _offset: int, _models_max: int
     if not known or known.command != command.command:
         return _refused(command, "no traffic is shifted by this command")
     state.drop(f"shift/{command.target}")
-    return Answer("traffic_restored", f"traffic of {known.model}: {known.to} -> {known.origin}; {command.reason}")
+    rolled: RollBack | None = state.get(f"roll_back/{command.target}")
+    home = rolled.to if rolled else known.origin  # never back to a version that was rolled back meanwhile
+    return Answer("traffic_restored", f"traffic of {known.model}: {known.to} -> {home}; {command.reason}")
 
 
 def _roll_back(state: State[Any], command: Command, offset: int, _models_max: int) -> Answer | None:

@@ -2,7 +2,10 @@
 file that imports faust."""
 
 import asyncio
+import atexit
+import gc
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ from typing import Any
 
 import faust
 
+import detectors
 from pipeline.chain import Chain, sources
 from pipeline.flow import STAGES
 from pipeline.intake import Intake, Raw
@@ -204,10 +208,20 @@ class _App(faust.App):
 
 def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     """Run a worker until SIGINT or SIGTERM; exits the process. Faust itself tells warnings only."""
+    detectors.preload()  # seconds, at the first fit otherwise
+    gc.freeze()  # what was imported will not be collected: the collector need not look at it again
+    gc.set_threshold(50_000, 20, 50)
     worker = Worker(options)
     logging.getLogger("tidegate").setLevel(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
     faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+def _scratch_folder() -> str:
+    """Faust wants a folder, although state in memory and in changelogs leaves nothing there; gone with the process."""
+    folder = tempfile.mkdtemp(prefix="tidegate-faust-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
@@ -215,7 +229,7 @@ def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
         options.group,
         broker=[f"kafka://{address}" for address in options.broker.split(",")],
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="tidegate-faust-"),
+        datadir=_scratch_folder(),
         web_enabled=options.web_port is not None,
         web_port=options.web_port or 6066,
         web_bind="127.0.0.1",

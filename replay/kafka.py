@@ -1,8 +1,8 @@
 """The driver over Kafka: writes a stream of events into the traffic and control topics, paced by event time.
 
 A tick goes into every traffic partition each TICK_US of event time, and one follows the last event that closes its
-minute, so that windows close in partitions where nothing happens. A record's timestamp is its event time: what is too far off is judged
-against that.
+minute, so that windows close in partitions where nothing happens. A record's timestamp is its event time: what is too
+far off is judged against that.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from typing import Any
 from pipeline.publisher import Publisher, Ready
 from replay.event import Event, is_traffic, time_of
 from topics.codec import encoder, partition_of
-from topics.fields import MINUTE_US, SECOND_US
+from topics.fields import HOUR_US, MINUTE_US, SECOND_US
 from topics.table import BY_ALIAS
 from topics.traffic import Tick
 
 TICK_US = 10 * SECOND_US
+GAP_US_MAX = 24 * HOUR_US
 CLOSING_US = 10 * SECOND_US  # beyond the last minute: more than the lateness that slices allow for
 CHUNK_EVENTS_MAX = 1_000
 CHUNK_WALL_S = 0.05
@@ -76,7 +77,8 @@ class KafkaReplay:
         for event in events:
             time_us = time_of(event) if is_traffic(event) else None
             if time_us is not None:
-                pace = pace or self._begin(speed, time_us)
+                if pace is None or abs(time_us - self.time_us) > GAP_US_MAX:
+                    pace = self._begin(speed, time_us)
                 if chunk and (wait_s := pace.wait_s(time_us)) > CHUNK_WALL_S / 10:
                     await self._send(chunk)
                     chunk = []
@@ -96,9 +98,11 @@ class KafkaReplay:
     @property
     def closing_us(self) -> int:
         """The end of the last event's minute: windows will be closed up to here."""
-        return -(-self.time_us // MINUTE_US) * MINUTE_US
+        return (self.time_us // MINUTE_US + 1) * MINUTE_US
 
     def _begin(self, speed: float | None, time_us: int) -> Pace:
+        """From here on; anew after a pause of days, or at a clock that is days off, which must not be waited for."""
+        self.time_us = time_us
         self._next_tick_us = time_us - time_us % TICK_US + TICK_US
         return Pace(speed, time_us)
 
@@ -111,7 +115,7 @@ class KafkaReplay:
             self._progress(self.counts, self.time_us)
         await asyncio.sleep(0)
         gives_up_at = time.monotonic() + BEHIND_S_MAX
-        while self._behind(self.counts["request"]) and time.monotonic() < gives_up_at:
+        while self._behind(self.counts["request"]) and time.monotonic() < gives_up_at:  # noqa: ASYNC110 - see Observer
             await asyncio.sleep(CHUNK_WALL_S)
 
     def _ticks_before(self, time_us: int) -> Iterator[Ready]:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.commands.lines import LINES, OUTCOME_STYLE
+from pipeline.commands.lines import COMMAND_STYLE, LINES, OUTCOME_STYLE, SEVERITY_STYLE, STATUS_STYLE
 from replay.incidents import Incident
 from topics.fields import SECOND_US
 
@@ -27,6 +27,26 @@ TOLD = {
     "dead-letters": "dead letter",
 }
 HAPPENINGS_MAX = 400  # lines; after them only the counts go on
+
+
+def _brief(alias: str, value: Any) -> list[tuple[str, str]]:
+    """A happening without what the lines around it have said already; `tidegate follow` tells all."""
+    if alias == "alerts":
+        return [
+            (f"{value.severity:8} {value.status:8}", SEVERITY_STYLE[value.severity]),
+            (value.summary, STATUS_STYLE[value.status]),
+        ]
+    if alias == "commands":
+        waits = f"waits for a person: tidegate approve {value.command}" if value.state == "pending_approval" else ""
+        return [
+            (f"{value.state:16}", COMMAND_STYLE[value.state]),
+            (f"{value.action} {value.target}", ""),
+            (waits, "bold magenta"),
+            (f"[{value.command}]", "dim"),
+        ]
+    if alias == "invalidations":
+        return [(f"{value.model}: entries before epoch {value.epoch} are dead", "")]
+    return LINES[alias](value)
 
 
 class Board:
@@ -85,7 +105,7 @@ class Board:
         if alias == "decisions":
             self._outcomes[value.outcome] += 1
         elif alias in TOLD and not self._is_noise(alias, value):
-            self.tell(value.time_us, TOLD[alias], LINES[alias](value))
+            self.tell(value.time_us, TOLD[alias], _brief(alias, value))
 
     def _is_noise(self, alias: str, value: Any) -> bool:
         """What answers no command, and dead letters after the first few."""
@@ -103,7 +123,7 @@ class Board:
         for part, style in parts:
             if part.strip():
                 line.append(f" {part.strip()}".replace("\n", " "), style=style or "not dim")
-        self._console.print(line, soft_wrap=not self._console.is_terminal)
+        self._console.print(line, no_wrap=True, overflow="ellipsis", crop=self._console.is_terminal)
 
     def clock(self, time_us: int) -> str:
         """`+1:02:03`: event time since the recording's start."""
@@ -154,6 +174,7 @@ class Board:
         facts.add_row(
             f"[bold]{self._counts['windows']:,}[/] windows closed",
             f"[bold]{self._counts['anomalies']:,}[/] anomalies  [bold]{self._counts['alerts']:,}[/] alert events  "
-            f"[bold]{self._counts['commands']:,}[/] command events  [bold]{self._counts['dead-letters']:,}[/] dead letters",
+            f"[bold]{self._counts['commands']:,}[/] command events  "
+            f"[bold]{self._counts['dead-letters']:,}[/] dead letters",
         )
         return Panel(Group(bar, facts), title=self._title, title_align="left", border_style="blue")

@@ -43,8 +43,8 @@ def demo(
     """A broker, a worker and 2.5 hours of traffic at a hundred times its speed, with five incidents: about two minutes.
 
     Lines show what happens as it happens; a summary and a report (HTML, with plots) say what was detected, by what,
-    what was done about it, what was missed. A command that cannot be undone waits for a person: here the demo's operator
-    approves it. Everything that was started is stopped in the end, after Ctrl-C too.
+    what was done about it, what was missed. A command that cannot be undone waits for a person: here the demo's
+    operator approves it. Everything that was started is stopped in the end, after Ctrl-C too.
     """
     from pipeline.commands import replaying, summary
     from replay.synthesis import Synthesis
@@ -143,7 +143,7 @@ async def _watched(out: Console, planned: Any, address: str, speed: float, worke
 
 
 async def _died(worker: "subprocess.Popen[bytes]") -> None:
-    while worker.poll() is None:
+    while worker.poll() is None:  # noqa: ASYNC110 - another process sets no event of ours
         await asyncio.sleep(0.5)
 
 

@@ -39,8 +39,8 @@ def replay(
     Over Kafka the recording is moved in time so that it ends about now; workers must run (`tidegate worker`). Offline,
     the same stages run in this process and give the same verdicts, as fast as the processor allows.
 
-    An incidents file has lines such as {"start": 3000, "end": 3600, "kind": "error_burst", "target": "tide-70b"}: seconds
-    from the start, or ISO times. Kinds: error_burst, latency_spike, traffic_drop, token_surge, latency_leak.
+    An incidents file has lines such as {"start": 3000, "end": 3600, "kind": "error_burst", "target": "tide-70b"}:
+    seconds from the start, or ISO times. Kinds: error_burst, latency_spike, traffic_drop, token_surge, latency_leak.
     """
     from pipeline.commands import replaying, summary
     from pipeline.commands.board import Board
@@ -59,7 +59,8 @@ def replay(
     if to == "kafka":
         partitions = run_async(replaying.check_topic(address, found))
     out.print(
-        f"{found.name}: {found.requests:,} requests, {found.duration_us / 60e6:.0f} minutes, {len(planned.incidents)} incidents"
+        f"{found.name}: {found.requests:,} requests, {found.duration_us / 60e6:.0f} minutes, "
+        f"{len(planned.incidents)} incidents"
     )
     with Board(out, found.name, found.start_us, found.duration_us, found.requests, planned.incidents) as board:
         if to == "kafka":

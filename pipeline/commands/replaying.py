@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run sent and got back. `decisions` counts each request's decision once; `repeated` those that came again."""
+    """What came of a run. `decisions` counts each request's decision once; `repeated`: those that came again."""
 
     injector: Injector
     collected: Collected

@@ -79,7 +79,8 @@ def _alert(alert: AlertLife) -> str:
     confirmed = ", ".join(alert.confirmations[:CONFIRMATIONS_SHOWN])
     more = len(alert.confirmations) - CONFIRMATIONS_SHOWN
     tail = f" and {more} more" if more > 0 else ""
-    return f"[{SEVERITY_STYLE[alert.severity]}]{alert.severity}[/] {alert.kind} on {alert.model} [dim]({confirmed}{tail})[/]"
+    severity = f"[{SEVERITY_STYLE[alert.severity]}]{alert.severity}[/]"
+    return f"{severity} {alert.kind} on {alert.model} [dim]({confirmed}{tail})[/]"
 
 
 def _command(command: CommandLife) -> str:
@@ -103,7 +104,8 @@ def _print_false(out: Console, judged: Score, planned: Plan) -> None:
         )
     for alert in judged.related:
         out.print(
-            f"  [dim]{_clock(alert.opened_us - start_us)}  {alert.kind} on {alert.model}, in the 5 minutes after an incident: not counted[/]"
+            f"  [dim]{_clock(alert.opened_us - start_us)}  {alert.kind} on {alert.model}, "
+            "in the 5 minutes after an incident: not counted[/]"
         )
 
 

@@ -17,6 +17,7 @@ it holds. After `revisable_us`: a dead letter.
 of the answers that ended in the slice. A surge shows when it is sent, and again when it is answered.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -184,7 +185,7 @@ class Slices:
         if clock.marked_us is not None and boundary_us <= clock.marked_us:
             return []
         marked_us = boundary_us if clock.marked_us is None else clock.marked_us
-        starts = range(marked_us, boundary_us, slice_us)
+        starts = _starts(state, marked_us, boundary_us, slice_us)
         passed = [(start_us, model, start_us + slice_us) for start_us in starts for model in _models(state, start_us)]
         corrected = [(start_us, model, marked_us + slice_us) for start_us, model in sorted(clock.corrections)]
         outputs: list[Output] = []
@@ -239,7 +240,7 @@ class Slices:
         slice_us = self._params.slice_us
         horizon_us = max(0, clock.marked_us - self._params.revisable_us)
         horizon_us -= horizon_us % slice_us
-        for start_us in range(clock.kept_us or horizon_us, horizon_us, slice_us):
+        for start_us in _starts(state, clock.kept_us or horizon_us, horizon_us, slice_us):
             for model in _models(state, start_us):
                 state.drop(f"{start_us} {model}")
             state.drop(str(start_us))
@@ -253,6 +254,14 @@ def _note_late(clock: Clock, cell: Cell, start_us: int, key: str) -> None:
     if not cell.changed:
         cell.changed = True
         clock.corrections.append((start_us, key.partition(" ")[2]))
+
+
+def _starts(state: State[Any], begin_us: int, end_us: int, slice_us: int) -> Sequence[int]:
+    """The starts in [begin_us, end_us) that may have cells; after a gap of days, only those that have."""
+    every = range(begin_us, end_us, slice_us)
+    if len(every) <= len(state.values):
+        return every
+    return sorted(int(key) for key in state.values if key.isdigit() and begin_us <= int(key) < end_us)
 
 
 def _models(state: State[Any], start_us: int) -> list[str]:

@@ -85,12 +85,13 @@ async def _read(address: str, alias: str) -> list[Found]:
     found: list[Found] = []
     async with AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False) as consumer:
         consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            consumer.seek(place, begins[place])
         while any([await consumer.position(place) < ends[place] for place in places]):
             for place, records in (await consumer.getmany(timeout_ms=500)).items():
                 for record in records:
-                    value = decode(record.value) if alias not in ("traffic",) else None
+                    value = decode(record.value) if alias != "traffic" else None
                     found.append(Found(place.partition, record.offset, record.timestamp * 1000, record.value, value))
     return found
 
