@@ -7,15 +7,14 @@ from typing import Any, Protocol
 from pipeline.chain import Chain
 from pipeline.intake import Intake, Raw
 from pipeline.publisher import Publisher, Ready
-from topics.control import Relayed
 
 UNACKNOWLEDGED_BATCHES_MAX = 64
 DIRTY_KEYS_MAX = 20_000  # a checkpoint is one record batch, so that it is written whole or not at all
 
 
 def _last_time_us(events: Sequence[Any]) -> int | None:
-    """A relayed event does not count: its time is that of whoever steers, not of the log it was copied into."""
-    return next((event.time_us for event in reversed(events) if type(event) is not Relayed), None)
+    """A relayed event has none: the time of whoever steers is not that of the log it was copied into."""
+    return next((event.time_us for event in reversed(events) if hasattr(event, "time_us")), None)
 
 
 class Delivered(Protocol):

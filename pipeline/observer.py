@@ -31,21 +31,26 @@ Receive = Callable[[str, Any], None]
 
 
 class DecisionCount:
-    """Counts decisions once each: within a partition, those of one traffic partition come in the order of its log."""
+    """Counts decisions once each.
+
+    Within a partition, those that one stage wrote for one traffic partition come in the order of its log: quota writes
+    the throttled ones and safety the others, perhaps in another process.
+    """
 
     def __init__(self) -> None:
         self.once = 0
         self.repeated = 0
         self.outcomes: Counter[str] = Counter()
-        self._last: dict[tuple[int, int], int] = {}
+        self._last: dict[tuple[int, int, bool], int] = {}
 
     def add(self, partition: int, decision: Decision) -> bool:
         """Whether this decision is the first of its request."""
         source, offset = coordinate(decision.id)
-        if offset <= self._last.get((partition, source), -1):
+        writer = (partition, source, decision.outcome == "throttled")
+        if offset <= self._last.get(writer, -1):
             self.repeated += 1
             return False
-        self._last[partition, source] = offset
+        self._last[writer] = offset
         self.once += 1
         self.outcomes[decision.outcome] += 1
         return True

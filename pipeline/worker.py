@@ -212,9 +212,19 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     gc.freeze()  # what was imported will not be collected: the collector need not look at it again
     gc.set_threshold(50_000, 20, 50)
     worker = Worker(options)
-    logging.getLogger("tidegate").setLevel(log_level)
+    _log_to_stderr(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
     faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+
+
+def _log_to_stderr(level: str) -> None:
+    """Our own log on its own handler: Faust sets up the root logger for itself."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("tidegate")
+    ours.setLevel(level)
+    ours.addHandler(handler)
+    ours.propagate = False
 
 
 def _scratch_folder() -> str:

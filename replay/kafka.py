@@ -32,6 +32,10 @@ Progress = Callable[[Counter[str], int], None]
 """Called now and then with the counts so far by kind of event, and the event time reached."""
 
 
+def _never(_: int) -> bool:
+    return False
+
+
 class Pace:
     """Which event time may be sent by now: `speed` event seconds a second of wall time; None: no limit."""
 
@@ -59,7 +63,7 @@ class KafkaReplay:
         self.time_us = 0
         self._publisher = publisher
         self._progress = progress
-        self._behind = behind or (lambda _: False)
+        self._behind = behind or _never
         self._traffic = BY_ALIAS["traffic"]
         self._control = BY_ALIAS["control"]
         self._encode = {"traffic": encoder(self._traffic), "control": encoder(self._control)}
@@ -114,8 +118,13 @@ class KafkaReplay:
         if self._progress:
             self._progress(self.counts, self.time_us)
         await asyncio.sleep(0)
+        await self._wait_for_pipeline()
+
+    async def _wait_for_pipeline(self) -> None:
         gives_up_at = time.monotonic() + BEHIND_S_MAX
-        while self._behind(self.counts["request"]) and time.monotonic() < gives_up_at:  # noqa: ASYNC110 - see Observer
+        while self._behind(self.counts["request"]):
+            if time.monotonic() > gives_up_at:
+                self._behind = _never
             await asyncio.sleep(CHUNK_WALL_S)
 
     def _ticks_before(self, time_us: int) -> Iterator[Ready]:

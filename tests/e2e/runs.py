@@ -5,7 +5,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,15 @@ from pipeline.commands.board import Board
 from pipeline.commands.replaying import Plan, Ran, over_kafka
 from pipeline.intake import Raw
 from pipeline.kafka_admin import create_topics, partition_counts
+from pipeline.settings import Settings
+from replay.offline import Offline
 from topics.codec import decoder
+from topics.control import Relayed
 from topics.table import BY_ALIAS
 
 PARTITIONS = 4
+OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "commands", "jobs", "invalidations")
+LOGS = ("control", "traffic", "slices")
 
 
 class WorkerProcess:
@@ -107,6 +112,34 @@ def read_log(address: str, alias: str) -> dict[int, list[Raw]]:
     for found in read(address, alias):
         log.setdefault(found.partition, []).append(Raw(found.offset, found.time_us, found.raw))
     return log
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """The first ids whose records differ, with both."""
+    ids = sorted(ours.keys() | theirs.keys())
+    return [f"{each}: {ours.get(each)} != {theirs.get(each)}" for each in ids if ours.get(each) != theirs.get(each)][:3]
+
+
+def offline_from_logs(address: str) -> dict[str, dict[str, Any]]:
+    """What one process that never dies makes of the three recorded logs: topic alias -> id -> record."""
+    outputs: dict[str, dict[str, Any]] = {alias: {} for alias in (*OUTPUTS, "slices", "dead-letters")}
+
+    def sink(alias: str, key: str, value: Any) -> None:
+        if alias in outputs and not isinstance(value, Relayed):
+            outputs[alias][value.id] = value
+
+    driver = Offline(Settings(), sink, partitions=PARTITIONS, recorded=LOGS)
+    for log in LOGS:
+        for partition, raws in sorted(read_log(address, log).items()):
+            driver.feed_log(log, partition, raws)
+    return outputs
+
+
+def assert_same_as_offline(address: str) -> None:
+    """Every output topic holds, record for record, what the logs say."""
+    offline = offline_from_logs(address)
+    for alias in OUTPUTS:
+        assert differences(once(read(address, alias)), offline[alias]) == [], alias
 
 
 def once(found: list[Found]) -> dict[str, Any]:

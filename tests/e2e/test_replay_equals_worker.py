@@ -1,7 +1,6 @@
 """The same logs through both drivers, Kafka with Faust and this process without either: the same, record for record."""
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,22 @@ from pipeline.commands.replaying import find_source, plan
 from pipeline.settings import Settings
 from replay.offline import Offline
 from replay.synthesis import Synthesis
-from tests.e2e.runs import PARTITIONS, once, read, read_log, replayed, worker
+from tests.e2e.runs import (
+    OUTPUTS,
+    PARTITIONS,
+    differences,
+    offline_from_logs,
+    once,
+    read,
+    read_log,
+    replayed,
+    worker,
+)
 from topics.codec import decoder
 from topics.control import Relayed
 from topics.table import BY_ALIAS
 
 SEED = 5
-OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "commands", "jobs", "invalidations")
-LOGS = ("control", "traffic", "slices")
-
-
-def offline_from_logs(address: str) -> dict[str, dict[str, Any]]:
-    """What the driver without Kafka makes of the three recorded logs: topic alias -> id -> record."""
-    outputs: dict[str, dict[str, Any]] = {alias: {} for alias in (*OUTPUTS, "slices", "dead-letters")}
-
-    def sink(alias: str, key: str, value: Any) -> None:
-        if alias in outputs and not isinstance(value, Relayed):
-            outputs[alias][value.id] = value
-
-    driver = Offline(Settings(), sink, partitions=PARTITIONS, recorded=LOGS)
-    for log in LOGS:
-        for partition, raws in sorted(read_log(address, log).items()):
-            driver.feed_log(log, partition, raws)
-    return outputs
 
 
 def offline_from_traffic(address: str) -> dict[tuple[str, int], Any]:
@@ -52,12 +44,6 @@ def offline_from_traffic(address: str) -> dict[tuple[str, int], Any]:
 
 def without_id(record: Any) -> Any:
     return msgspec.structs.replace(record, id="-")
-
-
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The first ids whose records differ, with both."""
-    ids = sorted(ours.keys() | theirs.keys())
-    return [f"{each}: {ours.get(each)} != {theirs.get(each)}" for each in ids if ours.get(each) != theirs.get(each)][:3]
 
 
 def test_replay_equals_worker(fresh_broker: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def streams(draw: st.DrawFn) -> list[Any]:
     for place in draw(st.lists(st.integers(0, len(events) - 1), max_size=3)):
         events.insert(place, replace(events[place % len(events)]))
     for place in draw(st.lists(st.integers(1, len(events) - 1), max_size=3)):
-        del events[place]
+        del events[min(place, len(events) - 1)]
     for offset, control in enumerate(draw(st.lists(controls(), max_size=3))):
         events.insert(draw(st.integers(0, len(events))), Relayed(offset=offset, event=control))
     return events
