@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.checkpoint import Item
 from pipeline.flow import BY_STAGE, FLOW, LOGS, Row, reader_of
 from pipeline.settings import Settings
 from pipeline.stage import SAME_PARTITION as SAME_PARTITION  # also for drivers, which know this module
@@ -19,7 +20,6 @@ from topics.control import Command, Relayed
 from topics.links import Handoff
 
 _SEEN = "seen"  # the chain's own state: how far each source that may repeat itself has been heard
-_POSITION = "position"
 
 Coordinate = tuple[int, int]
 
@@ -109,25 +109,23 @@ class Chain:
         self._seen.put(source, coordinate)
         return True
 
-    def snapshot(self) -> list[tuple[str, bytes | None]]:
-        """Everything changed since the last snapshot, as key -> bytes (None: dropped), with the position last."""
-        changed = [
+    def snapshot(self) -> list[Item]:
+        """Everything changed since the last snapshot; together with `position` it is a checkpoint."""
+        return [
             (f"{name}|{key}", None if value is None else _encode(value))
             for name, state in self._all_states()
             for key, value in state.take_dirty()
         ]
-        return [*changed, (_POSITION, _encode(self.position))]
 
-    def restore(self, items: Mapping[str, bytes]) -> None:
+    def restore(self, values: Mapping[str, bytes], position: int) -> None:
         """Become what the snapshots of an earlier process, laid over each other, say."""
+        self.position = position
         states = dict(self._all_states())
         decoders = {name: msgspec.msgpack.Decoder(stage.values) for name, stage in self._stages.items()}
         decoders[_SEEN] = msgspec.msgpack.Decoder(tuple[int, int])
-        for full_key, raw in items.items():
+        for full_key, raw in values.items():
             name, _, key = full_key.partition("|")
-            if full_key == _POSITION:
-                self.position = msgspec.msgpack.decode(raw, type=int)
-            elif name in states:  # a stage that this process does not hold leaves its state alone
+            if name in states:  # a stage that this process does not hold leaves its state alone
                 states[name].values[key] = decoders[name].decode(raw)
 
     def _all_states(self) -> Iterator[tuple[str, State[Any]]]:

@@ -1,15 +1,16 @@
 """One partition of one source in a worker: its chain, and what has yet to be acknowledged on either side."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from pipeline.chain import Chain
+from pipeline.checkpoint import Item, batches
 from pipeline.intake import Intake, Raw
 from pipeline.publisher import Publisher, Ready
 
 UNACKNOWLEDGED_BATCHES_MAX = 64
-DIRTY_KEYS_MAX = 20_000  # a checkpoint is one record batch, so that it is written whole or not at all
+DIRTY_KEYS_MAX = 20_000  # more changed keys than this are not left for the next interval
 
 
 def _last_time_us(events: Sequence[Any]) -> int | None:
@@ -31,8 +32,16 @@ class Lane:
     """
 
     def __init__(
-        self, chain: Chain, intake: Intake, publisher: Publisher, partition: int, partitions: int, changelog: str
+        self,
+        chain: Chain,
+        intake: Intake,
+        publisher: Publisher,
+        partition: int,
+        partitions: int,
+        changelog: str,
+        unfinished: Iterable[list[Item]] = (),
     ) -> None:
+        """`unfinished`: what the process before this one died before writing (see pipeline.checkpoint)."""
         self.chain = chain
         self.partition = partition
         self.closed = False
@@ -41,6 +50,7 @@ class Lane:
         self._publisher = publisher
         self._partitions = partitions
         self._changelog = changelog
+        self._unfinished = list(unfinished)
         self._unacknowledged: list[asyncio.Future[Any]] = []
         self._processed: list[Delivered] = []
         self._stepping = asyncio.Lock()  # a snapshot may not fall between a step and the hand-over of its outputs
@@ -72,8 +82,11 @@ class Lane:
                 processed, self._processed = self._processed, []
                 unacknowledged, self._unacknowledged = self._unacknowledged, []
                 changed = self.chain.snapshot()
+                position = self.chain.position
             await asyncio.gather(*unacknowledged)
-            await asyncio.gather(*await self._publisher.send([self._ready(key, raw) for key, raw in changed]))
+            for batch in [*self._unfinished, *batches(changed, position)]:
+                await asyncio.gather(*await self._publisher.send_whole([self._ready(*item) for item in batch]))
+            self._unfinished.clear()
             for delivered in processed:
                 delivered.ack()
 

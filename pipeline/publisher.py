@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from topics.codec import content_type, encoder, partition_of
 from topics.table import BY_ALIAS, BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024
+WHOLE_BATCH_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024  # a record batch counts as one message against the topic's limit
 KEYS_REMEMBERED_MAX = 65_536
 
 
@@ -51,7 +52,7 @@ class Publisher:
             client_id=self._client_id,
             enable_idempotence=True,
             acks="all",
-            max_batch_size=BATCH_BYTES_MAX,
+            max_batch_size=WHOLE_BATCH_BYTES_MAX,
             max_request_size=RECORD_BYTES_MAX,
             compression_type=None,
             request_timeout_ms=30_000,
@@ -98,13 +99,23 @@ class Publisher:
         for record in records:
             place = (record.topic, record.partition)
             builder = builders.get(place) or builders.setdefault(place, self._producer.create_batch())
-            if not _append(builder, record, now_ms):
+            if builder.size() > BATCH_BYTES_MAX or not _append(builder, record, now_ms):
                 futures.append(await self._submit(builder, place))
                 builders[place] = self._producer.create_batch()
                 _append(builders[place], record, now_ms)
         for place, builder in builders.items():
             futures.append(await self._submit(builder, place))
         return futures
+
+    async def send_whole(self, records: Sequence[Ready]) -> list["asyncio.Future[Any]"]:
+        """Records of one partition as one record batch: there all together or not at all. ValueError: too large."""
+        assert self._producer is not None, "start() comes first"
+        builder = self._producer.create_batch()
+        now_ms = int(time.time() * 1000)
+        for record in records:
+            if not _append(builder, record, now_ms):
+                raise ValueError(f"{len(records)} records for {record.topic} do not fit into one record batch")
+        return [await self._submit(builder, (records[0].topic, records[0].partition))] if records else []
 
     async def _submit(self, builder: Any, place: tuple[str, int]) -> "asyncio.Future[Any]":
         assert self._producer is not None

@@ -16,6 +16,7 @@ import faust
 
 import detectors
 from pipeline.chain import Chain, sources
+from pipeline.checkpoint import restored, unfinished
 from pipeline.flow import STAGES
 from pipeline.intake import Intake, Raw
 from pipeline.lane import Lane
@@ -136,10 +137,12 @@ class Worker:
         chain = Chain(source, self.options.stages, self.options.settings)
         prefix = f"{partition}|".encode()
         table = self._tables[source]
-        chain.restore({key[len(prefix) :].decode(): raw for key, raw in table.items() if key.startswith(prefix)})
+        written = {key[len(prefix) :].decode(): raw for key, raw in table.items() if key.startswith(prefix)}
+        chain.restore(*restored(written))
         partitions = self.options.partitions[BY_ALIAS[source].name]
         changelog = table.changelog_topic.get_topic_name()
-        lane = Lane(chain, self._intakes[source], self.publisher, partition, partitions, changelog)
+        intake = self._intakes[source]
+        lane = Lane(chain, intake, self.publisher, partition, partitions, changelog, unfinished(written))
         self._lanes[source, partition] = lane
         logger.info("%s/%d: state restored up to offset %d", source, partition, chain.position)
         return lane

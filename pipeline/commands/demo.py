@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.commands.shared import UserError, console, progress_bar, run_async
+from pipeline.commands.shared import UserError, broker_address, check_folder, console, progress_bar, run_async
 
 SPEED = 100.0
 PARTITIONS = 4
@@ -50,6 +50,7 @@ def demo(
     from replay.synthesis import Synthesis
 
     out = console()
+    check_folder(report, "--report")
     spec = Synthesis(seed=seed) if traffic == replaying.SYNTHETIC else None
     replaying.plan(
         replaying.find_source(traffic, "", seed, spec, speed, live=True), "default", seed
@@ -73,7 +74,7 @@ def demo(
 def _broker(out: Console, given: str) -> Iterator[str]:
     """The broker to use: the one given, or Apache Kafka for the length of the demo."""
     if given:
-        out.print(f"using the broker at {given}")
+        out.print(f"using the broker at {broker_address(given)}")
         yield given
         return
     from pipeline.broker import KAFKA_VERSION, temporary_broker

@@ -1,13 +1,12 @@
 """`tidegate flow`: the stages and topics as a picture."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from pipeline.commands.shared import console
+from pipeline.commands.shared import console, write_text
 
 
 class Format(StrEnum):
@@ -26,11 +25,7 @@ def flow(
     if form is Format.text and output == "-":
         _print_text()
         return
-    text = _drawn(form)
-    if output == "-":
-        typer.echo(text, nl=False)
-    else:
-        Path(output).write_text(text, encoding="utf-8")
+    write_text(output, _drawn(form))
 
 
 def _drawn(form: Format) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
+from pipeline.commands.shared import BrokerOption, UserError, broker_address, check_folder, console, run_async
 
 FORMATS = ("native", "azure", "burstgpt", "mooncake")
 DRIVERS = ("kafka", "offline")
@@ -50,6 +50,8 @@ def replay(
     pace = _pace(speed)
     if to not in DRIVERS:
         raise UserError(f"--to is {' or '.join(DRIVERS)}, not {to!r}")
+    folder = report or Path("reports") / time.strftime("%Y%m%d-%H%M%S")
+    check_folder(folder, "--report")
     spec = Synthesis(minutes * 60, rate, seed) if source == replaying.SYNTHETIC else None
     address = broker_address(broker) if to == "kafka" else ""
     out = console()
@@ -69,7 +71,6 @@ def replay(
             ran = replaying.offline(planned, load(config), board, context)
     judged = summary.judge(planned, ran)
     summary.show(out, planned, ran, judged)
-    folder = report or Path("reports") / time.strftime("%Y%m%d-%H%M%S")
     out.print(f"report: [bold]{summary.write_report(folder, to, partitions, planned, ran, judged)}[/]")
     if not ran.settled:
         raise UserError("nothing more came back: is a worker running? (`tidegate worker`; its log says why it stopped)")

@@ -126,6 +126,19 @@ def opened_output(path: str, reads: str = "-") -> Iterator[IO[bytes]]:
         yield stream  # type: ignore[misc]
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a small document to a file, or to standard output for `-`. Raises UserError."""
+    with opened_output(path) as target:
+        target.write(text.encode())
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raise UserError before a long run, not after it, where `path` is no folder and none can be made there."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"{path} cannot be written: name another folder with {option}")
+
+
 def size_bytes(path: str) -> int | None:
     """The size of an input for a progress bar; None where it is not known before the end."""
     return None if path == "-" or path.endswith(".gz") or not Path(path).is_file() else Path(path).stat().st_size

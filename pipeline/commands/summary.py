@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.commands.lines import SEVERITY_STYLE
 from pipeline.commands.replaying import Plan, Ran
+from pipeline.commands.shared import UserError
 from replay import report
 from replay.score import AlertLife, CommandLife, IncidentScore, Score, score
 from topics.fields import MINUTE_US
@@ -24,7 +25,7 @@ def judge(planned: Plan, ran: Ran) -> Score:
 
 
 def write_report(folder: Path, driver: str, partitions: int, planned: Plan, ran: Ran, judged: Score) -> Path:
-    """Write report.html and report.json; the page's path."""
+    """Write report.html and report.json; the page's path. Raises UserError."""
     run = report.Run(
         driver=driver,
         events=ran.requests * 2 + ran.unreadable,
@@ -33,7 +34,10 @@ def write_report(folder: Path, driver: str, partitions: int, planned: Plan, ran:
         versions={"python": python_version(), **{name: version(name) for name in VERSIONS}},
         incidents_left_out=list(planned.left_out),
     )
-    return report.write(folder, run, planned.source, ran.collected, judged)
+    try:
+        return report.write(folder, run, planned.source, ran.collected, judged)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}; name another folder with --report") from error
 
 
 def show(out: Console, planned: Plan, ran: Ran, judged: Score) -> None:
@@ -54,23 +58,22 @@ def _incidents(judged: Score, planned: Plan) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    for heading in ("incident", "injected", "detected", "by", "command -> answer"):
+    for heading in ("incident", "injected", "detected", "command -> answer"):
         table.add_column(heading, overflow="fold")
     for row in judged.incidents:
         table.add_row(*_incident(row, planned.source.start_us), end_section=True)
     return table
 
 
-def _incident(row: IncidentScore, start_us: int) -> tuple[str, str, str, str, str]:
+def _incident(row: IncidentScore, start_us: int) -> tuple[str, str, str, str]:
     span = f"{_clock(row.start_us - start_us)} to {_clock(row.end_us - start_us)}"
     what = f"[bold]{row.kind}[/]\n{row.target}"
     if row.delay_us is None:
-        return what, span, "[bold red]missed[/]", "", ""
+        return what, span, "[bold red]missed[/]", ""
     return (
         what,
         span,
-        f"[green]after {row.delay_us / MINUTE_US:.1f} min[/]",
-        "\n".join(_alert(alert) for alert in row.alerts),
+        "\n".join((f"[green]after {row.delay_us / MINUTE_US:.1f} min[/] by", *map(_alert, row.alerts))),
         "\n".join(_command(command) for command in row.commands) or "[red]none[/]",
     )
 
@@ -85,7 +88,10 @@ def _alert(alert: AlertLife) -> str:
 
 def _command(command: CommandLife) -> str:
     states = " -> ".join(dict.fromkeys(state for state, _ in command.states))
-    answers = ", ".join(dict.fromkeys(f"{answer.by}: {answer.what.replace('_', ' ')}" for answer in command.answers))
+    said: dict[str, dict[str, None]] = {}
+    for answer in command.answers:
+        said.setdefault(answer.by, {})[answer.what.replace("_", " ")] = None
+    answers = "; ".join(f"{by}: {', '.join(whats)}" for by, whats in said.items())
     return f"[bold]{command.action}[/] {command.target} ({states})" + (f" -> {answers}" if answers else "")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
+from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async, write_text
 from topics.asyncapi import render
 from topics.configuration import PARTITIONS_DEFAULT, REPLICAS_DEFAULT, duration_text
 from topics.reference import render_markdown
@@ -96,13 +96,9 @@ def doc(
     To a FILE that ends in .md, the same as a page for people.
     """
     text = render_markdown() if output.endswith(".md") else render()
-    if output == "-":
-        if check:
-            raise typer.BadParameter("--check needs --output FILE", param_hint="--check")
-        typer.echo(text, nl=False)
-        return
-    path = Path(output)
     if not check:
-        path.write_text(text, encoding="utf-8")
-    elif not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(output, text)
+    elif output == "-":
+        raise typer.BadParameter("--check needs --output FILE", param_hint="--check")
+    elif not Path(output).is_file() or Path(output).read_bytes() != text.encode():
         raise UserError(f"{output} is not what the topic table says: run `tidegate topics doc --output {output}`")
