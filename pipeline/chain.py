@@ -5,7 +5,7 @@ link's internal topic as a `Handoff`. Outputs leave in the order of the offsets 
 log is cut into batches, the concatenated outputs are the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -92,15 +92,22 @@ class Chain:
     def _fresh(self, batch: Batch) -> Batch:
         """The batch without what was heard before: a repeated relayed event, command or handoff."""
         if self.source not in LOGS:
-            heard_from: list[tuple[str, Coordinate] | None] = _handoff_source(batch)
+            kept = self._new_handoffs(batch.offsets)
         elif not any(type(event) in _REPEATABLE for event in batch.events):
             return batch
         else:
             heard_from = [_event_source(event) for event in batch.events]
-        kept = [index for index, heard in enumerate(heard_from) if heard is None or self._is_news(*heard)]
+            kept = [index for index, heard in enumerate(heard_from) if heard is None or self._is_news(*heard)]
         return batch._replace(
             offsets=[batch.offsets[index] for index in kept], events=[batch.events[index] for index in kept]
         )
+
+    def _new_handoffs(self, origins: Sequence[int]) -> list[int]:
+        """A handoff comes whole, and its events share the offset that caused them: one integer tells old from new."""
+        last, _ = self._seen.get("origin") or (-1, 0)
+        if origins and origins[-1] > last:
+            self._seen.put("origin", (origins[-1], 0))
+        return [index for index, origin in enumerate(origins) if origin > last]
 
     def _is_news(self, source: str, coordinate: Coordinate) -> bool:
         last = self._seen.get(source)
@@ -149,12 +156,6 @@ def _event_source(event: Any) -> tuple[str, Coordinate] | None:
         partition, offset, index = event.source
         return f"slices/{partition}", (offset, index)
     return None
-
-
-def _handoff_source(batch: Batch) -> list[tuple[str, Coordinate] | None]:
-    """Handoffs come whole, one for each offset of the log they stem from: number the events within each."""
-    indexed = ((offset, index) for offset, run in groupby(batch.offsets) for index, _ in enumerate(run))
-    return [("origin", coordinate) for coordinate in indexed]
 
 
 def _handoffs(link: str, passed: list[Output]) -> Iterator[Output]:

@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 failed, with one sentence on stderr that says what is wron
 """
 
 import importlib
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ USER_ERRORS: tuple[tuple[str, str], ...] = (
     ("pipeline.broker_install", "BrokerError"),
     ("pipeline.kafka_admin", "KafkaUnreachableError"),
     ("pipeline.kafka_admin", "MissingTopicsError"),
+    ("pipeline.kafka_admin", "ChangelogMismatchError"),
     ("pipeline.settings", "SettingsError"),
     ("replay.event", "ReplayError"),
     ("pipeline.chain", "UnknownStageError"),
@@ -153,4 +155,7 @@ def _user_errors() -> Iterator[type[Exception]]:
 
 def main() -> None:
     """Entry point of the program."""
+    for end in (signal.SIGTERM, signal.SIGHUP):  # so that what was started is stopped, as after Ctrl-C
+        if signal.getsignal(end) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
+            signal.signal(end, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))

@@ -42,6 +42,8 @@ class Intake:
             if isinstance(event, Problem):
                 dead.append(self._dead_letter(partition, raw, event))
             elif type(event) is Handoff:
+                if offsets and event.offset <= offsets[-1]:
+                    continue  # handed over again after a crash; the chain knows the repeats of earlier batches
                 offsets += [event.offset] * len(event.events)
                 events += event.events
             else:

@@ -24,6 +24,10 @@ class MissingTopicsError(Exception):
     """Topics that the pipeline needs do not exist yet."""
 
 
+class ChangelogMismatchError(Exception):
+    """A topic's partitions were changed after workers had written state for them."""
+
+
 class KafkaUnreachableError(Exception):
     """No broker answers at an address, or it refuses; the message says what to do."""
 
@@ -106,10 +110,23 @@ async def create_changelogs(address: str, names: Mapping[str, int], replicas: in
     async with admin(address) as client:
         there = await _partition_counts(client)
         missing = {name: count for name, count in names.items() if name not in there}
+        for name, count in names.items():
+            if there.get(name, count) != count:
+                raise ChangelogMismatchError(
+                    f"{name} has {there[name]} partitions and its topic {count}: state cannot follow a topic whose "
+                    "partitions were changed. Create topics with the new number under another cluster or prefix, or "
+                    f"delete {name} to begin with empty state"
+                )
         wanted = [NewTopic(name, count, replicas, topic_configs=CHANGELOG) for name, count in missing.items()]
         if wanted:
             _raise_refused((await client.create_topics(wanted)).topic_errors)
         await _wait_until_visible(client, missing)
+
+
+async def consumer_groups(address: str) -> list[str]:
+    """The names of all consumer groups that the cluster remembers."""
+    async with admin(address) as client:
+        return sorted(name for name, _ in await client.list_consumer_groups())
 
 
 async def latest_time_us(address: str, topic: str) -> int:

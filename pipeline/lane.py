@@ -59,16 +59,25 @@ class Lane:
     async def handle(self, delivered: Delivered, raws: list[Raw]) -> int:
         """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance)."""
         async with self._stepping:
+            if self.closed:
+                return 0
             fresh = [raw for raw in raws if raw.offset > self.chain.position]
             if fresh:
-                batch, dead = self._intake.batch(self.partition, self._partitions, fresh)
-                self.time_us = _last_time_us(batch.events) or self.time_us
-                outputs = self.chain.step(batch, fresh[-1].offset)
-                self._unacknowledged += await self._publisher.publish(self.partition, dead + outputs)
+                await self._step(fresh)
             self._processed.append(delivered)
         if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self._dirty() > DIRTY_KEYS_MAX:
             await self.checkpoint()
         return len(fresh)
+
+    async def _step(self, fresh: list[Raw]) -> None:
+        try:
+            batch, dead = self._intake.batch(self.partition, self._partitions, fresh)
+            self.time_us = _last_time_us(batch.events) or self.time_us
+            outputs = self.chain.step(batch, fresh[-1].offset)
+            self._unacknowledged += await self._publisher.publish(self.partition, dead + outputs)
+        except BaseException:
+            self.closed = True  # the state is ahead of what was published: it must never be written
+            raise
 
     def _dirty(self) -> int:
         return sum(len(state.dirty) for state in self.chain.states.values())
@@ -76,19 +85,30 @@ class Lane:
     async def checkpoint(self) -> None:
         """Make everything processed so far durable, in the order that makes a crash harmless."""
         async with self._checkpointing:
-            if not self._processed or self.closed:
-                return
             async with self._stepping:
+                if not self._processed or self.closed:
+                    return
                 processed, self._processed = self._processed, []
                 unacknowledged, self._unacknowledged = self._unacknowledged, []
-                changed = self.chain.snapshot()
-                position = self.chain.position
-            await asyncio.gather(*unacknowledged)
-            for batch in [*self._unfinished, *batches(changed, position)]:
-                await asyncio.gather(*await self._publisher.send_whole([self._ready(*item) for item in batch]))
-            self._unfinished.clear()
+                changed, position = self.chain.snapshot(), self.chain.position
+            try:
+                await asyncio.gather(*unacknowledged)
+                await self._write(changed, position)
+            except BaseException:
+                self.closed = True  # what was taken out of the state is written nowhere: no later checkpoint is whole
+                raise
             for delivered in processed:
                 delivered.ack()
+
+    async def _write(self, changed: list[Item], position: int) -> None:
+        for batch in [*self._unfinished, *batches(changed, position)]:
+            await asyncio.gather(*await self._publisher.send_whole([self._ready(*item) for item in batch]))
+        self._unfinished.clear()
+
+    async def close(self) -> None:
+        """A last checkpoint; from here on this lane processes and writes nothing."""
+        await self.checkpoint()
+        self.closed = True
 
     def _ready(self, key: str, raw: bytes | None) -> Ready:
         return Ready(self._changelog, self.partition, f"{self.partition}|{key}".encode(), raw)

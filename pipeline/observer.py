@@ -91,7 +91,8 @@ class Observer:
         self._task = asyncio.create_task(self._watch())
 
     def is_behind(self, requests: int) -> bool:
-        """Whether more than BEHIND_MAX of so many requests have no decision yet."""
+        """Whether more than BEHIND_MAX of so many requests have no decision yet. Raises what stopped the watching."""
+        self.check()
         return requests - self.decisions.once > BEHIND_MAX
 
     def check(self) -> None:

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import content_type, encoder, partition_of
+from topics.control import Relayed
 from topics.table import BY_ALIAS, BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024
@@ -86,7 +87,8 @@ class Publisher:
             return [Ready(topic.name, partition, None, value, None, headers)]
         count = await self.partitions(topic.name)
         if output.key == EVERY_PARTITION:
-            return [Ready(topic.name, each, None, value, None, headers) for each in range(count)]
+            time_ms = _event_time_ms(output.value)
+            return [Ready(topic.name, each, None, value, time_ms, headers) for each in range(count)]
         key = output.key.encode()
         return [Ready(topic.name, _partition(key, count), key, value, None, headers)]
 
@@ -123,6 +125,13 @@ class Publisher:
         topic, partition = place
         future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
         return future
+
+
+def _event_time_ms(value: Any) -> int | None:
+    """A relayed event's own time, so that a log's latest timestamp says how far it has come; never in the future."""
+    if type(value) is not Relayed:
+        return None
+    return min(value.event.time_us // 1000, int(time.time() * 1000))
 
 
 def _append(builder: Any, record: Ready, now_ms: int) -> bool:

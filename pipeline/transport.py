@@ -66,7 +66,10 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            try:
+                await self.perform_seek()
+            except Exception as error:  # as in Faust: a fetch may come back when nothing is assigned any more
+                self.log.warning("could not seek back while the flow stands still: %r", error)
             return
         generation = self.app.consumer_generation_id
         for tp, found in records.items():

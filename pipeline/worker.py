@@ -3,10 +3,13 @@ file that imports faust."""
 
 import asyncio
 import atexit
+import contextlib
 import gc
 import logging
+import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from pipeline.chain import Chain, sources
 from pipeline.checkpoint import restored, unfinished
 from pipeline.flow import STAGES
 from pipeline.intake import Intake, Raw
+from pipeline.kafka_admin import latest_time_us
 from pipeline.lane import Lane
 from pipeline.publisher import Publisher, Ready
 from pipeline.settings import Settings
@@ -30,7 +34,9 @@ from topics.traffic import Tick
 
 logger = logging.getLogger("tidegate.worker")
 
-BATCHES_BUFFERED_MAX = 8  # per partition, between the consumer and the agent: bounds memory when a stage is slow
+BATCHES_BUFFERED_MAX = 8  # per source, between the consumer and the agent: bounds memory when a stage is slow
+GROUP = "tidegate"
+STOP_S_MAX = 20.0  # for an orderly stop; without a broker it would never end
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ class WorkerOptions:
     def group(self) -> str:
         """The consumer group: workers with the same stages share the partitions."""
         if self.stages == frozenset(STAGES):
-            return "tidegate"
-        return "tidegate-" + "-".join(stage for stage in STAGES if stage in self.stages)
+            return GROUP
+        return "-".join([GROUP, *(stage for stage in STAGES if stage in self.stages)])
 
     @property
     def changelogs(self) -> dict[str, int]:
@@ -61,6 +67,13 @@ class WorkerOptions:
             f"{self.group}-{source}-state-changelog": self.partitions[BY_ALIAS[source].name]
             for source in sources(self.stages)
         }
+
+
+def stages_of_group(group: str) -> frozenset[str]:
+    """The stages whose state a consumer group of this name holds; none when it is not one of ours."""
+    name, *stages = group.split("-")
+    known = frozenset(stages) & frozenset(STAGES)
+    return (known or frozenset(STAGES)) if name == GROUP and len(known) == len(stages) else frozenset()
 
 
 class StreamClock:
@@ -87,6 +100,8 @@ class Worker:
         self.publisher = Publisher(options.broker, f"{options.group}-outputs", [*BY_NAME, *options.changelogs])
         self.app = _faust_app(options, self)
         self.records = 0
+        self._stopping = False
+        self._assigned = False
         self._clock = StreamClock()
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._last_batch_at: dict[int, float] = {}
@@ -96,6 +111,7 @@ class Worker:
             self._intakes[source] = Intake(source, rows[0].stage)
             self._add_agent(source)
         self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        self.app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         self.app.task(self._checkpoints)
         self.app.task(self._ticks)
 
@@ -114,6 +130,7 @@ class Worker:
                 try:
                     await self._handle(source, event)
                 except Exception as error:  # Faust would start the agent again and go on behind the lost batch
+                    self._stopping = True
                     logger.exception("%s: a batch failed; the worker stops and will resume before it", source)
                     await self.app.crash(error)
                     raise
@@ -121,7 +138,14 @@ class Worker:
         self.app.agent(channel, name=source, concurrency=1)(agent)
 
     async def _handle(self, source: str, event: Any) -> None:
-        """One Faust message: a partition's batch of raw records."""
+        """One Faust message: a partition's batch of raw records.
+
+        Left unacknowledged, for whoever holds the partition next: what comes while stopping or between two assignments,
+        and what was fetched under an earlier assignment, since batches before it may have been cleared away.
+        """
+        current = event.message.generation_id == self.app.consumer_generation_id
+        if self._stopping or not self._assigned or not current:
+            return
         partition = event.message.partition
         lane = self._lanes.get((source, partition)) or await self._restore(source, partition)
         raws = [Raw(record.offset, record.timestamp * 1000, record.value) for record in event.message.value]
@@ -149,27 +173,44 @@ class Worker:
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Partitions may come back with another worker's progress: forget the states, restore them when they do."""
-        for lane in self._lanes.values():
-            await lane.checkpoint()
-            lane.closed = True
+        self._assigned = False
+        lanes = list(self._lanes.values())
         self._lanes.clear()
+        await asyncio.gather(*(lane.close() for lane in lanes))
+        await self.app.consumer.commit()
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        self._assigned = True
 
     async def start(self) -> None:
         """Connect the producer of outputs; before anything is consumed."""
         await self.publisher.start()
 
     async def stop(self) -> None:
-        """Leave nothing to compute again; a kill instead of a stop only costs that."""
-        await self._on_revoked()
-        await self.app.consumer.commit()
-        await self.publisher.stop()
+        """Leave nothing to compute again; a kill instead of a stop only costs that.
+
+        Batches still come in while Faust stops: they must not find their lanes gone and begin from an older state.
+        """
+        self._stopping = True
+        _exit_at_the_latest(STOP_S_MAX)
+        try:
+            async with asyncio.timeout(STOP_S_MAX / 2):
+                await self._on_revoked()
+        except Exception:
+            logger.exception("the last checkpoint failed; the next worker resumes from the one before")
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(STOP_S_MAX / 4):
+                await self.publisher.stop()
 
     async def _checkpoints(self) -> None:
-        while not self.app.should_stop:
+        while not self._stopping:
             await asyncio.sleep(self.options.checkpoint_interval_s)
+            if self._stopping:
+                return
             try:
                 await asyncio.gather(*(lane.checkpoint() for lane in list(self._lanes.values())))
             except Exception as error:  # state and outputs no longer agree: start again from the last checkpoint
+                self._stopping = True
                 logger.exception("checkpoint failed; the worker stops and will resume from the last one")
                 await self.app.crash(error)
                 return
@@ -177,11 +218,11 @@ class Worker:
     async def _ticks(self) -> None:
         """Move on idle traffic partitions: an event time, logged, so that every replay sees the same."""
         encode = encoder(BY_ALIAS["traffic"])
-        while not self.app.should_stop:
+        while not self._stopping:
             await asyncio.sleep(1.0)
             now = time.monotonic()
-            time_us = self._clock.at(now)
-            if time_us is None or self.app.should_stop:
+            time_us = self._clock.at(now) or await self._time_of_others(now)
+            if time_us is None or self._stopping:
                 continue
             idle = [partition for partition in self._traffic_partitions() if self._idle(partition, now)]
             tick = encode(Tick(time_us=time_us))
@@ -189,12 +230,29 @@ class Worker:
                 [Ready(BY_ALIAS["traffic"].name, partition, None, tick, time_us // 1000) for partition in idle]
             )
 
+    async def _time_of_others(self, now: float) -> int | None:
+        """A worker whose partitions have never held anything takes the time from those of the others."""
+        if not self._traffic_partitions():
+            return None
+        latest_us = await latest_time_us(self.options.broker, BY_ALIAS["traffic"].name)
+        if latest_us < 0:
+            return None
+        self._clock.saw(latest_us, now)
+        return latest_us
+
     def _traffic_partitions(self) -> list[int]:
         name = BY_ALIAS["traffic"].name
         return sorted(tp.partition for tp in self.app.consumer.assignment() if tp.topic == name)
 
     def _idle(self, partition: int, now: float) -> bool:
         return now - self._last_batch_at.get(partition, 0.0) > self.options.idle_tick_s
+
+
+def _exit_at_the_latest(seconds: float) -> None:
+    """Faust waits for its consumer for ever when the broker is gone; what is lost then is only work."""
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 class _App(faust.App):
@@ -255,6 +313,7 @@ def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=BATCHES_BUFFERED_MAX,
         stream_recovery_delay=0.0,
+        stream_wait_empty=False,  # lanes know what is in hand; Faust would wait for batches left for the next worker
     )
     app.worker = worker
     app.transport = BatchTransport(options.broker, app, frozenset(BY_NAME))

@@ -18,7 +18,7 @@ from pipeline.commands.shared import UserError, broker_address, check_folder, co
 SPEED = 100.0
 PARTITIONS = 4
 REPORT = Path("reports") / "demo"
-WORKER_STOP_S = 10.0
+WORKER_STOP_S = 4.0  # one that is killed loses nothing, here least of all
 OPERATOR = "demo operator"
 OPERATOR_THINKS_S = 1.0
 
@@ -88,8 +88,10 @@ def _broker(out: Console, given: str) -> Iterator[str]:
 
             started = stack.enter_context(temporary_broker(progress=progress))
         out.print(f"Apache Kafka {KAFKA_VERSION} runs at {started.address} [dim]({time.monotonic() - began:.1f} s)[/]")
-        yield started.address
-        out.print("[dim]stopping Kafka[/]")
+        try:
+            yield started.address
+        finally:
+            out.print("[dim]stopping Kafka[/]")
 
 
 async def _create_topics(address: str) -> int:
@@ -103,9 +105,18 @@ async def _create_topics(address: str) -> int:
 @contextlib.contextmanager
 def _worker(out: Console, address: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker process while the block runs; its log is shown when it ends before it should."""
+    from pipeline.broker_process import end_with_this_process
+
     command = [sys.executable, "-m", "pipeline", "worker", "--broker", address]
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            command,
+            stdout=sink,
+            stderr=sink,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker, once
+            preexec_fn=end_with_this_process(),
+        )
     out.print(f"a Faust worker runs all agents [dim](pid {process.pid})[/]")
     try:
         yield process
@@ -115,6 +126,7 @@ def _worker(out: Console, address: str, log: Path) -> Iterator["subprocess.Popen
             out.print(log.read_text(errors="replace")[-3000:], markup=False)
         raise
     finally:
+        out.print("[dim]stopping the worker[/]")
         process.terminate()
         try:
             process.wait(WORKER_STOP_S)

@@ -72,6 +72,10 @@ def replay(
     judged = summary.judge(planned, ran)
     summary.show(out, planned, ran, judged)
     out.print(f"report: [bold]{summary.write_report(folder, to, partitions, planned, ran, judged)}[/]")
+    if ran.settled and not ran.balanced:
+        raise UserError(
+            f"{ran.requests:,} requests and {ran.decisions:,} decisions: does somebody else send traffic, too?"
+        )
     if not ran.settled:
         raise UserError("nothing more came back: is a worker running? (`tidegate worker`; its log says why it stopped)")
 

@@ -18,6 +18,9 @@ def worker(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in TOML; one section a stage.")] = None,
     web_port: Annotated[int, typer.Option(min=0, max=65535, help="Faust's web page on loopback; 0: none.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, max=32, help="Copies of each changelog partition.")] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin with empty state although other workers hold some of these stages'.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "INFO",
 ) -> None:
     """Run stages as Faust agents over Kafka until Ctrl-C or SIGTERM.
@@ -27,7 +30,7 @@ def worker(
     """
     from pipeline.chain import check_stages
     from pipeline.flow import STAGES
-    from pipeline.kafka_admin import create_changelogs, require_topics
+    from pipeline.kafka_admin import consumer_groups, create_changelogs, require_topics
     from pipeline.settings import load
     from pipeline.worker import WorkerOptions, run
 
@@ -44,6 +47,20 @@ def worker(
         web_port=web_port or None,
         replicas=replicas,
     )
+    if not fresh:
+        _refuse_to_start_over(options.group, stages, run_async(consumer_groups(address)))
     run_async(create_changelogs(address, options.changelogs, replicas))
     console(stderr=True).print(f"worker on {address}: {', '.join(name for name in STAGES if name in stages)}")
     run(options, log_level.upper())
+
+
+def _refuse_to_start_over(group: str, stages: frozenset[str], groups: list[str]) -> None:
+    """State belongs to a set of stages. Another set would begin anew: act on old commands, forget what is reserved."""
+    from pipeline.worker import stages_of_group
+
+    for other in groups:
+        if other != group and (shared := stages_of_group(other) & stages):
+            raise UserError(
+                f"the state of {', '.join(sorted(shared))} belongs to workers of another --agents set (consumer group "
+                f"{other}): start with the same set, or with --fresh to begin with empty state"
+            )
