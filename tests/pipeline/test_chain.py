@@ -1,0 +1,65 @@
+"""Chains over links: what is handed over again, in whatever batches, is heard once."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.chain import Chain, UnknownStageError, check_stages, sources
+from pipeline.intake import Intake, Raw
+from pipeline.settings import Settings
+from pipeline.stage import Output
+from tests.pipeline.test_intake import NOW_US, changed
+from topics.codec import encoder
+from topics.links import Handoff
+from topics.table import BY_ALIAS
+
+QUOTA, SAFETY = frozenset({"quota"}), frozenset({"safety"})
+
+
+def handoffs(requests: int) -> list[bytes]:
+    """What quota hands over for so many requests, as it lies in the link's topic."""
+    raws = [Raw(offset, NOW_US, changed(id=f"r-{offset}", prompt="good morning")) for offset in range(requests)]
+    batch, _ = Intake("traffic", "quota").batch(0, 1, raws)
+    outputs = Chain("traffic", QUOTA, Settings()).step(batch, requests - 1)
+    assert all(type(output.value) is Handoff for output in outputs)
+    return [encoder(BY_ALIAS["admitted"])(output.value) for output in outputs]
+
+
+def decisions(values: list[bytes], cuts: list[int]) -> list[Output]:
+    """What safety makes of the link's topic, read in batches that end at `cuts`."""
+    chain, intake, found = Chain("admitted", SAFETY, Settings()), Intake("admitted", "safety"), []
+    for start, end in pairwise([0, *sorted(cuts), len(values)]):
+        if start < end:
+            raws = [Raw(offset, NOW_US, values[offset]) for offset in range(start, end)]
+            found += chain.step(intake.batch(0, 1, raws)[0], end - 1)
+    return found
+
+
+@given(st.integers(1, 6), st.data())
+def test_a_stretch_handed_over_again_is_decided_once(requests: int, data: st.DataObject) -> None:
+    written = handoffs(requests)
+    crashed_at = data.draw(st.integers(0, requests))
+    resumed_from = data.draw(st.integers(0, crashed_at))
+    values = written[:crashed_at] + written[resumed_from:]
+    cuts = data.draw(st.lists(st.integers(0, len(values)), max_size=4))
+    assert [output.value.request for output in decisions(values, cuts)] == [f"r-{n}" for n in range(requests)]
+
+
+def test_a_process_reads_logs_and_the_links_into_it() -> None:
+    assert list(sources(SAFETY)) == ["admitted"]
+    assert list(sources(QUOTA | SAFETY)) == ["traffic"]
+    assert list(sources(frozenset({"mitigation", "scheduler"}))) == ["raised", "control"]
+
+
+def test_an_unknown_stage_is_named() -> None:
+    with pytest.raises(UnknownStageError, match=r"no such agent: quotas\. There are: quota, safety"):
+        check_stages(["quotas"])
+
+
+def test_state_of_stages_held_elsewhere_is_left_alone() -> None:
+    chain: Any = Chain("admitted", SAFETY, Settings())
+    chain.restore({"quota|clock": b"\x81"}, position=3)
+    assert chain.position == 3
