@@ -138,7 +138,7 @@ async def backlog(source: Source) -> list[Row]:
 
 
 async def until(observer: Observer, decided: int) -> None:
-    while observer.decisions.once < decided:  # noqa: ASYNC110 - another process sets no event of ours
+    while observer.decisions.once < decided:
         observer.check()
         await asyncio.sleep(0.01)
 

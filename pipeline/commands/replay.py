@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.shared import BrokerOption, UserError, broker_address, check_folder, console, run_async
+from pipeline.commands.shared import BrokerOption, UserError, broker_address, check_folder, console, counted, run_async
 
 FORMATS = ("native", "azure", "burstgpt", "mooncake")
 DRIVERS = ("kafka", "offline")
@@ -62,7 +62,7 @@ def replay(
         partitions = run_async(replaying.check_topic(address, found))
     out.print(
         f"{found.name}: {found.requests:,} requests, {found.duration_us / 60e6:.0f} minutes, "
-        f"{len(planned.incidents)} incidents"
+        f"{counted(len(planned.incidents), 'incident')}"
     )
     with Board(out, found.name, found.start_us, found.duration_us, found.requests, planned.incidents) as board:
         if to == "kafka":

@@ -126,6 +126,11 @@ def opened_output(path: str, reads: str = "-") -> Iterator[IO[bytes]]:
         yield stream  # type: ignore[misc]
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 incident`, `2,000 incidents`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def write_text(path: str, text: str) -> None:
     """Write a small document to a file, or to standard output for `-`. Raises UserError."""
     with opened_output(path) as target:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.commands.lines import SEVERITY_STYLE
 from pipeline.commands.replaying import Plan, Ran
-from pipeline.commands.shared import UserError
+from pipeline.commands.shared import UserError, counted
 from replay import report
 from replay.score import AlertLife, CommandLife, IncidentScore, Score, score
 from topics.fields import MINUTE_US
@@ -97,13 +97,11 @@ def _command(command: CommandLife) -> str:
 
 def _print_false(out: Console, judged: Score, planned: Plan) -> None:
     start_us = planned.source.start_us
-    wanted = "alarms while no incident ran" if planned.incidents else "alerts (no incident was injected)"
-    colour = "red" if judged.false_alarms and planned.incidents else "green"
-    out.print(
-        f"[{colour}]{len(judged.false_alarms)}[/] false {wanted}"
-        if planned.incidents
-        else f"{len(judged.false_alarms)} {wanted}"
-    )
+    found = len(judged.false_alarms)
+    if planned.incidents:
+        out.print(f"[{'red' if found else 'green'}]{counted(found, 'false alarm')}[/] while no incident ran")
+    else:
+        out.print(f"{counted(found, 'alert')} (no incident was injected)")
     for alert in judged.false_alarms[:FALSE_SHOWN]:
         out.print(
             f"  {_clock(alert.opened_us - start_us)}  {alert.severity} {alert.kind} on {alert.model}: {alert.summary}"
