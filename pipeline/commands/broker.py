@@ -37,6 +37,8 @@ def up(
     out = console()
     out.print(f"{'started' if broker.started else 'already running'}: Kafka at [bold]{broker.address}[/bold]")
     out.print(f"[dim]pid {broker.pid}, data {broker.data_dir}, log {broker.log}[/dim]")
+    if data is not None:  # the other commands look for a broker in the usual folder only
+        out.print(f"for the other commands: export TIDEGATE_BROKER={broker.address}")
 
 
 def _up(data: Path | None, port: int | None, heap_mb: int) -> "Broker":

@@ -18,6 +18,7 @@ from topics.table import BY_ALIAS, Topic
 
 POLL_MS = 500
 RECORDS_A_POLL_MAX = 500
+QUIET_S_MAX = 10.0  # after so long without a record the broker is asked whether it is there
 
 Followed = StrEnum("Followed", {alias: alias for alias in LINES})  # type: ignore[misc]
 
@@ -93,7 +94,8 @@ async def records(
     address: str, topic: Topic, from_start: bool, to_end: bool, deadline: float | None = None
 ) -> AsyncIterator[Record]:
     """The records of a topic, in order per partition. Ends at `deadline` (time.monotonic) or, with `to_end`, where the
-    topic ended at the beginning. Raises UserError when there is no such topic, KafkaUnreachableError without a broker.
+    topic ended at the beginning. Raises UserError when there is no such topic, KafkaUnreachableError without a broker:
+    at the beginning, or when it has gone for more than QUIET_S_MAX.
     """
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.errors import KafkaConnectionError
@@ -118,8 +120,14 @@ async def records(
         for place in places:
             consumer.seek(place, begins[place])
         left = {place for place in places if begins[place] < ends[place]}
+        heard_at = time.monotonic()
         while (left or not to_end) and (deadline is None or time.monotonic() < deadline):
             polled = await consumer.getmany(timeout_ms=_wait_ms(deadline), max_records=RECORDS_A_POLL_MAX)
+            if polled:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > QUIET_S_MAX:
+                await partition_counts(address)  # the consumer itself waits for a broker for ever, and says nothing
+                heard_at = time.monotonic()
             for place, messages in polled.items():
                 for message in messages:
                     if to_end and message.offset >= ends[place]:
@@ -128,7 +136,8 @@ async def records(
             left = {place for place in left if await consumer.position(place) < ends[place]}
             await asyncio.sleep(0)
     finally:
-        await consumer.stop()
+        with contextlib.suppress(asyncio.CancelledError):  # of a fetch from a broker that has gone (aiokafka 0.14)
+            await consumer.stop()
 
 
 def _wait_ms(deadline: float | None) -> int:

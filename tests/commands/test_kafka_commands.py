@@ -1,6 +1,7 @@
 """The commands that talk to Kafka, on a real one."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -10,9 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.broker import temporary_broker
+from pipeline.commands import follow
 from pipeline.commands.produce import VALUE_BYTES_MAX, route
 from pipeline.commands.steer import write_control
-from pipeline.kafka_admin import create_topics
+from pipeline.kafka_admin import KafkaUnreachableError, create_topics
 from pipeline.publisher import Publisher
 from pipeline.stage import Output
 from topics.codec import partition_of
@@ -193,6 +195,26 @@ def test_follow_shows_lines_for_people_and_raw_ones(kafka, tidegate):
     envelope = next(event for event in map(json.loads, raw.out.splitlines()) if event["data"]["id"] == mark)
     assert envelope["type"] == "tidegate.alert.open.v1"
     assert envelope["partitionkey"] == "aurora-large"
+
+
+def test_follow_ends_when_the_broker_has_gone(monkeypatch):
+    monkeypatch.setattr(follow, "QUIET_S_MAX", 0.2)
+    control = BY_ALIAS["control"]
+
+    async def work():
+        with contextlib.ExitStack() as running:
+            address = running.enter_context(temporary_broker()).address
+            await create_topics(address, PARTITIONS, replicas=1)
+            await write_control(
+                address, next(event for event in EXAMPLES.values() if isinstance(event, control.values))
+            )
+            found = follow.records(address, control, from_start=True, to_end=False)
+            await anext(found)
+            running.close()
+            with pytest.raises(KafkaUnreachableError, match="tidegate broker up"):
+                await anext(found)
+
+    asyncio.run(work())
 
 
 def test_follow_stops_by_limit_and_by_time(kafka, tidegate):
