@@ -106,7 +106,8 @@ class Observer:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self._consumer.stop()
+        with contextlib.suppress(asyncio.CancelledError):  # aiokafka's own tasks, when the broker has gone
+            await self._consumer.stop()
 
     async def _watch(self) -> None:
         while True:

@@ -39,5 +39,12 @@ def load(path: Path | None) -> Settings:
         return Settings()
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror or error}; give a TOML file that exists"
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        sections = ", ".join(f"[{name}]" for name in Settings.__struct_fields__)
+        raise SettingsError(
+            f"{path}: {error}. Its sections are {sections}; their fields are in pipeline/stages"
+        ) from error

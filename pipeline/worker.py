@@ -168,7 +168,10 @@ class Worker:
         intake = self._intakes[source]
         lane = Lane(chain, intake, self.publisher, partition, partitions, changelog, unfinished(written))
         self._lanes[source, partition] = lane
-        logger.info("%s/%d: state restored up to offset %d", source, partition, chain.position)
+        if chain.position < 0:
+            logger.info("%s/%d: no state yet", source, partition)
+        else:
+            logger.info("%s/%d: state restored up to offset %d", source, partition, chain.position)
         return lane
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
