@@ -10,7 +10,6 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import content_type, encoder, partition_of
-from topics.control import Relayed
 from topics.table import BY_ALIAS, BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024
@@ -19,7 +18,10 @@ KEYS_REMEMBERED_MAX = 65_536
 
 
 class Ready(NamedTuple):
-    """An encoded record with its place. `time_ms` None: the moment of sending."""
+    """An encoded record with its place. `time_ms` None: the moment of sending.
+
+    Kafka keeps records by this time: one of a deployment of last week, dated so, could be gone before it is read.
+    """
 
     topic: str
     partition: int
@@ -87,8 +89,7 @@ class Publisher:
             return [Ready(topic.name, partition, None, value, None, headers)]
         count = await self.partitions(topic.name)
         if output.key == EVERY_PARTITION:
-            time_ms = _event_time_ms(output.value)
-            return [Ready(topic.name, each, None, value, time_ms, headers) for each in range(count)]
+            return [Ready(topic.name, each, None, value, None, headers) for each in range(count)]
         key = output.key.encode()
         return [Ready(topic.name, _partition(key, count), key, value, None, headers)]
 
@@ -125,13 +126,6 @@ class Publisher:
         topic, partition = place
         future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
         return future
-
-
-def _event_time_ms(value: Any) -> int | None:
-    """A relayed event's own time, so that a log's latest timestamp says how far it has come; never in the future."""
-    if type(value) is not Relayed:
-        return None
-    return min(value.event.time_us // 1000, int(time.time() * 1000))
 
 
 def _append(builder: Any, record: Ready, now_ms: int) -> bool:

@@ -139,7 +139,8 @@ def assert_same_as_offline(address: str) -> None:
     """Every output topic holds, record for record, what the logs say."""
     offline = offline_from_logs(address)
     for alias in OUTPUTS:
-        assert differences(once(read(address, alias)), offline[alias]) == [], alias
+        found = differences(once(read(address, alias)), offline[alias])
+        assert not found, f"{alias}: recorded != offline: {found}"
 
 
 def once(found: list[Found]) -> dict[str, Any]:
