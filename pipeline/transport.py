@@ -31,11 +31,15 @@ class DeliveredOffsets:
         """A batch that ends at `offset` was handed over."""
         self._delivered[tp].append(offset)
 
-    def committable(self, tp: Any, acked: set[int]) -> int | None:
-        """The offset to commit (last acknowledged in order, plus one) or None; takes what it counts out of `acked`."""
+    def committable(self, tp: Any, acked: set[int], committed: int | None = None) -> int | None:
+        """The offset to commit (last acknowledged in order, plus one) or None; takes what it counts out of `acked`.
+
+        `committed`: what the group has committed already. A batch before it was fetched again at a rebalance; Faust
+        does not note its acknowledgement, and waiting for it would hold back all commits after it for ever.
+        """
         waiting = self._delivered[tp]
         last = None
-        while waiting and waiting[0] in acked:
+        while waiting and (waiting[0] in acked or (committed is not None and waiting[0] < committed)):
             last = waiting.popleft()
             acked.discard(last)
         return None if last is None else last + 1
@@ -109,7 +113,7 @@ class BatchConsumer(driver.Consumer):
         if tp.topic not in self.batched:
             return super()._new_offset(tp)
         self._acked[tp].clear()  # Faust's own list of acknowledged offsets, which would grow for ever
-        return self.offsets.committable(tp, self._acked_index[tp])
+        return self.offsets.committable(tp, self._acked_index[tp], self._committed_offset[tp])
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         if tp.topic not in self.batched:  # between the last offsets of two batches there is always a gap

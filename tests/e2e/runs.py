@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.commands.board import Board
 from pipeline.commands.replaying import Plan, Ran, over_kafka
 from pipeline.intake import Raw
-from pipeline.kafka_admin import create_topics, partition_counts
+from pipeline.kafka_admin import admin, create_topics, partition_counts
 from pipeline.settings import Settings
 from replay.offline import Offline
 from topics.codec import decoder
@@ -23,6 +23,7 @@ from topics.control import Relayed
 from topics.table import BY_ALIAS
 
 PARTITIONS = 4
+CATCH_UP_S = 60.0
 OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "commands", "jobs", "invalidations")
 LOGS = ("control", "traffic", "slices")
 
@@ -71,7 +72,33 @@ async def replayed(planned: Plan, address: str, speed: float | None = None, with
     source = planned.source
     console = Console(quiet=True)
     with Board(console, source.name, source.start_us, source.duration_us, source.requests, planned.incidents) as board:
-        return await over_kafka(planned, address, board, speed, with_context)
+        ran = await over_kafka(planned, address, board, speed, with_context)
+    await caught_up(address)
+    return ran
+
+
+Place = tuple[str, int]
+
+
+async def _committed(address: str) -> dict[str, dict[Place, int]]:
+    """What every consumer group has committed: group -> (topic, partition) -> offset."""
+    async with admin(address) as client:
+        found = {
+            name: await client.list_consumer_group_offsets(name) for name, _ in await client.list_consumer_groups()
+        }
+    return {
+        group: {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()} for group, offsets in found.items()
+    }
+
+
+async def caught_up(address: str) -> None:
+    """Wait until all workers have committed all there is: with outputs acknowledged first, nothing is under way."""
+    async with asyncio.timeout(CATCH_UP_S), AIOKafkaConsumer(bootstrap_servers=address) as consumer:
+        while True:
+            committed = [item for offsets in (await _committed(address)).values() for item in offsets.items()]
+            ends = await consumer.end_offsets({TopicPartition(*place) for place, _ in committed})
+            if committed and all(at >= ends[TopicPartition(*place)] for place, at in committed):
+                return
 
 
 class Found(NamedTuple):
@@ -129,9 +156,12 @@ def offline_from_logs(address: str) -> dict[str, dict[str, Any]]:
             outputs[alias][value.id] = value
 
     driver = Offline(Settings(), sink, partitions=PARTITIONS, recorded=LOGS)
+    processed = asyncio.run(_committed(address)).values()
     for log in LOGS:
         for partition, raws in sorted(read_log(address, log).items()):
-            driver.feed_log(log, partition, raws)
+            place = (BY_ALIAS[log].name, partition)
+            end = min(offsets[place] for offsets in processed if place in offsets)
+            driver.feed_log(log, partition, [raw for raw in raws if raw.offset < end])  # a last tick may lie behind it
     return outputs
 
 

@@ -10,7 +10,7 @@ from pipeline.flow import STAGES
 from pipeline.publisher import Publisher
 from replay.kafka import KafkaReplay
 from replay.synthesis import Synthesis
-from tests.e2e.runs import WorkerProcess, assert_same_as_offline, once, read, replayed, worker
+from tests.e2e.runs import WorkerProcess, assert_same_as_offline, caught_up, once, read, replayed, worker
 
 SEED = 7
 SPEED = 120.0
@@ -70,6 +70,7 @@ def test_orderly_stops_in_mid_backlog(fresh_broker: str, tmp_path: Path) -> None
         assert len(once(read(fresh_broker, "decisions"))) < requests, "the backlog was done before the last stop"
         running.start()
         asyncio.run(until_decided(fresh_broker, requests))
+        asyncio.run(caught_up(fresh_broker))
     assert_same_as_offline(fresh_broker)
 
 

@@ -27,6 +27,14 @@ def test_one_batch_in_flight_holds_back_all_behind_it() -> None:
     assert offsets.committable(PLACE, acked) == 20
 
 
+def test_a_batch_that_was_committed_before_holds_nothing_back() -> None:
+    """Fetched again at a rebalance: Faust ignores the acknowledgement of what lies before the committed offset."""
+    offsets = DeliveredOffsets()
+    offsets.delivered(PLACE, 1227)
+    offsets.delivered(PLACE, 1253)
+    assert offsets.committable(PLACE, {1253}, committed=1228) == 1254
+
+
 def test_forgets_what_was_delivered_before_a_seek() -> None:
     offsets = DeliveredOffsets()
     offsets.delivered(PLACE, 9)
