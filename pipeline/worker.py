@@ -99,7 +99,6 @@ class Worker:
         self.options = options
         self.publisher = Publisher(options.broker, f"{options.group}-outputs", [*BY_NAME, *options.changelogs])
         self.app = _faust_app(options, self)
-        self.records = 0
         self._stopping = False
         self._assigned = False
         self._clock = StreamClock()
@@ -149,7 +148,7 @@ class Worker:
         partition = event.message.partition
         lane = self._lanes.get((source, partition)) or await self._restore(source, partition)
         raws = [Raw(record.offset, record.timestamp * 1000, record.value) for record in event.message.value]
-        self.records += await lane.handle(event, raws)
+        await lane.handle(event, raws)
         if source == "traffic":
             now = time.monotonic()
             self._last_batch_at[partition] = now
