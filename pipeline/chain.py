@@ -7,11 +7,11 @@ log is cut into batches, the concatenated outputs are the same.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from pipeline.checkpoint import Item
 from pipeline.flow import BY_STAGE, FLOW, LOGS, Row, reader_of
 from pipeline.settings import Settings
 from pipeline.stage import SAME_PARTITION as SAME_PARTITION  # also for drivers, which know this module
@@ -22,6 +22,9 @@ from topics.links import Handoff
 _SEEN = "seen"  # the chain's own state: how far each source that may repeat itself has been heard
 
 Coordinate = tuple[int, int]
+
+Item = tuple[str, bytes | None]
+"""A key of the state and its encoded value (None: dropped)."""
 
 
 class UnknownStageError(Exception):
@@ -72,7 +75,7 @@ class Chain:
         self.position = position
         fresh = self._fresh(batch)
         outputs = [output for head in self._heads for output in self._run(head, fresh)]
-        outputs.sort(key=_offset)
+        outputs.sort(key=_OFFSET)
         return outputs
 
     def _run(self, row: Row, batch: Batch) -> list[Output]:
@@ -93,7 +96,7 @@ class Chain:
         """The batch without what was heard before: a repeated relayed event, command or handoff."""
         if self.source not in LOGS:
             kept = self._new_handoffs(batch.offsets)
-        elif not any(type(event) in _REPEATABLE for event in batch.events):
+        elif _REPEATABLE.isdisjoint(map(type, batch.events)):
             return batch
         else:
             heard_from = [_event_source(event) for event in batch.events]
@@ -142,10 +145,7 @@ class Chain:
 
 _encode = msgspec.msgpack.Encoder().encode
 _REPEATABLE = frozenset((Relayed, Command))
-
-
-def _offset(output: Output) -> int:
-    return output.offset
+_OFFSET = attrgetter("offset")
 
 
 def _event_source(event: Any) -> tuple[str, Coordinate] | None:
@@ -159,5 +159,5 @@ def _event_source(event: Any) -> tuple[str, Coordinate] | None:
 
 
 def _handoffs(link: str, passed: list[Output]) -> Iterator[Output]:
-    for offset, run in groupby(passed, key=_offset):
+    for offset, run in groupby(passed, key=_OFFSET):
         yield Output(offset, link, SAME_PARTITION, Handoff(offset, [output.value for output in run]))

@@ -1,12 +1,12 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline.stage import Batch, Output
-from topics.codec import Problem, decoder, digest, problem_of, time_problem
+from topics.codec import FUTURE_US_MAX, PAST_US_MAX, Problem, decoder, digest, lines_decoder, problem_of, time_problem
 from topics.control import Relayed
 from topics.links import Handoff
 from topics.records import DeadLetter
@@ -23,6 +23,34 @@ class Raw(NamedTuple):
     value: bytes | None
 
 
+class Records(NamedTuple):
+    """Raw records of one partition in order, as columns of equal length."""
+
+    offsets: list[int]
+    times_us: list[int]
+    values: list[bytes | None]
+
+    @classmethod
+    def of(cls, records: Iterable[Any]) -> "Records":
+        """Of a Kafka client's records: `offset`, `timestamp` in milliseconds, `value`."""
+        records = list(records)
+        return cls(
+            [record.offset for record in records],
+            [record.timestamp * 1000 for record in records],
+            [record.value for record in records],
+        )
+
+    @classmethod
+    def of_rows(cls, raws: Iterable[Raw]) -> "Records":
+        """The same records by the row."""
+        raws = list(raws)
+        return cls([raw.offset for raw in raws], [raw.time_us for raw in raws], [raw.value for raw in raws])
+
+    def since(self, index: int) -> "Records":
+        """Without the first `index`."""
+        return Records(self.offsets[index:], self.times_us[index:], self.values[index:]) if index else self
+
+
 class Intake:
     """Decodes the records of one source (a log or a link) for all stages of this process that read it."""
 
@@ -30,14 +58,30 @@ class Intake:
         self.topic: Topic = BY_ALIAS[source]
         self._stage = stage  # the stage that dead letters are reported by: the first that reads this source
         self._decode: Callable[[bytes], Any] = decoder(self.topic)
+        self._decode_lines = lines_decoder(self.topic)
         self._judges_time = source == "traffic"
 
-    def batch(self, partition: int, partitions: int, raws: Sequence[Raw]) -> tuple[Batch, list[Output]]:
-        """The events among `raws` as a batch, and a dead letter for each record that holds none."""
+    def batch(self, partition: int, partitions: int, records: Records) -> tuple[Batch, list[Output]]:
+        """The events among `records` as a batch, and a dead letter for each record that holds none."""
+        events = self._all_at_once(records)
+        if events is not None:
+            return Batch(partition, partitions, records.offsets, events), []
+        return self._one_by_one(partition, partitions, records)
+
+    def _all_at_once(self, records: Records) -> list[Any] | None:
+        """One event a record, decoded in one call. None: look at each, something is not as usual."""
+        if self._decode_lines is None:
+            return None
+        events = self._decode_lines(records.values)
+        if events is None or (self._judges_time and not _times_are_usual(events, records.times_us)):
+            return None
+        return events
+
+    def _one_by_one(self, partition: int, partitions: int, records: Records) -> tuple[Batch, list[Output]]:
         offsets: list[int] = []
         events: list[Any] = []
         dead: list[Output] = []
-        for raw in raws:
+        for raw in map(Raw, *records):
             event = self._event(raw)
             if isinstance(event, Problem):
                 dead.append(self._dead_letter(partition, raw, event))
@@ -77,3 +121,9 @@ class Intake:
             digest=digest(value),
         )
         return Output(raw.offset, "dead-letters", self.topic.name, letter)
+
+
+def _times_are_usual(events: Sequence[Any], times_us: Sequence[int]) -> bool:
+    """Whether no event can be too far from its record's time, judged by the extremes; relayed ones have no time."""
+    found = [event.time_us for event in events if type(event) is not Relayed]
+    return not found or (max(found) <= min(times_us) + FUTURE_US_MAX and min(found) >= max(times_us) - PAST_US_MAX)

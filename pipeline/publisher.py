@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaProducer
 
@@ -12,9 +12,9 @@ from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import content_type, encoder, partition_of
 from topics.table import BY_ALIAS, BY_NAME, RECORD_BYTES_MAX
 
-BATCH_BYTES_MAX = 512 * 1024
-WHOLE_BATCH_BYTES_MAX = RECORD_BYTES_MAX - 64 * 1024  # a record batch counts as one message against the topic's limit
-KEYS_REMEMBERED_MAX = 65_536
+BATCH_BYTES_MAX = 512 * 1024  # a single larger record still makes a batch of its own
+KEYS_REMEMBERED_MAX = 1_000_000
+Headers = tuple[tuple[str, bytes], ...]
 
 
 class Ready(NamedTuple):
@@ -28,7 +28,7 @@ class Ready(NamedTuple):
     key: bytes | None
     value: bytes | None
     time_ms: int | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class Publisher:
@@ -55,7 +55,7 @@ class Publisher:
             client_id=self._client_id,
             enable_idempotence=True,
             acks="all",
-            max_batch_size=WHOLE_BATCH_BYTES_MAX,
+            max_batch_size=BATCH_BYTES_MAX,
             max_request_size=RECORD_BYTES_MAX,
             compression_type=None,
             request_timeout_ms=30_000,
@@ -77,64 +77,87 @@ class Publisher:
             self._partitions[topic] = len(await self._producer.partitions_for(topic))
         return self._partitions[topic]
 
-    async def publish(self, partition: int, outputs: Iterable[Output]) -> list["asyncio.Future[Any]"]:
+    async def publish(self, partition: int, outputs: Sequence[Output]) -> list["asyncio.Future[Any]"]:
         """Hand outputs caused in `partition` to the producer; the futures are done when the broker has them."""
-        return await self.send([ready for output in outputs for ready in await self._place(partition, output)])
+        batches = _Batches(self._new_batch())
+        by_alias: dict[str, list[Output]] = {}
+        for output in outputs:
+            by_alias.setdefault(output.to, []).append(output)
+        for alias, found in by_alias.items():
+            self._fill(batches, alias, await self.partitions(BY_ALIAS[alias].name), partition, found)
+        return await self._submit(batches)
 
-    async def _place(self, partition: int, output: Output) -> list[Ready]:
-        topic = BY_ALIAS[output.to]
-        value = self._encoders[output.to](output.value)
-        headers = self._headers[output.to]
-        if output.key == SAME_PARTITION:
-            return [Ready(topic.name, partition, None, value, None, headers)]
-        count = await self.partitions(topic.name)
-        if output.key == EVERY_PARTITION:
-            return [Ready(topic.name, each, None, value, None, headers) for each in range(count)]
-        key = output.key.encode()
-        return [Ready(topic.name, _partition(key, count), key, value, None, headers)]
+    def _fill(self, batches: "_Batches", alias: str, count: int, source: int, outputs: list[Output]) -> None:
+        """Outputs of one topic, which has `count` partitions, in their order."""
+        name, encode, headers = BY_ALIAS[alias].name, self._encoders[alias], list(self._headers[alias])
+        now_ms = int(time.time() * 1000)
+        for output in outputs:
+            key, value = output.key, encode(output.value)
+            if key == SAME_PARTITION:
+                batches.add(name, source, None, value, now_ms, headers)
+            elif key == EVERY_PARTITION:
+                for each in range(count):
+                    batches.add(name, each, None, value, now_ms, headers)
+            else:
+                encoded, place = _placed(key, count)
+                batches.add(name, place, encoded, value, now_ms, headers)
 
     async def send(self, records: Iterable[Ready]) -> list["asyncio.Future[Any]"]:
         """Hand encoded records to the producer, in order per partition."""
-        assert self._producer is not None, "start() comes first"
-        now_ms = int(time.time() * 1000)
-        builders: dict[tuple[str, int], Any] = {}
-        futures: list[asyncio.Future[Any]] = []
-        for record in records:
-            place = (record.topic, record.partition)
-            builder = builders.get(place) or builders.setdefault(place, self._producer.create_batch())
-            if builder.size() > BATCH_BYTES_MAX or not _append(builder, record, now_ms):
-                futures.append(await self._submit(builder, place))
-                builders[place] = self._producer.create_batch()
-                _append(builders[place], record, now_ms)
-        for place, builder in builders.items():
-            futures.append(await self._submit(builder, place))
-        return futures
-
-    async def send_whole(self, records: Sequence[Ready]) -> list["asyncio.Future[Any]"]:
-        """Records of one partition as one record batch: there all together or not at all. ValueError: too large."""
-        assert self._producer is not None, "start() comes first"
-        builder = self._producer.create_batch()
+        batches = _Batches(self._new_batch())
         now_ms = int(time.time() * 1000)
         for record in records:
-            if not _append(builder, record, now_ms):
-                raise ValueError(f"{len(records)} records for {record.topic} do not fit into one record batch")
-        return [await self._submit(builder, (records[0].topic, records[0].partition))] if records else []
+            time_ms = now_ms if record.time_ms is None else record.time_ms
+            batches.add(record.topic, record.partition, record.key, record.value, time_ms, list(record.headers))
+        return await self._submit(batches)
 
-    async def _submit(self, builder: Any, place: tuple[str, int]) -> "asyncio.Future[Any]":
+    def _new_batch(self) -> Callable[[], Any]:
+        assert self._producer is not None, "start() comes first"
+        return cast(Callable[[], Any], self._producer.create_batch)
+
+    async def _submit(self, batches: "_Batches") -> list["asyncio.Future[Any]"]:
         assert self._producer is not None
-        builder.close()
-        topic, partition = place
-        future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
-        return future
+        return [
+            await self._producer.send_batch(builder, topic, partition=partition)
+            for (topic, partition), builder in batches.closed()
+        ]
 
 
-def _append(builder: Any, record: Ready, now_ms: int) -> bool:
-    """Whether there was room."""
-    time_ms = now_ms if record.time_ms is None else record.time_ms
-    metadata = builder.append(key=record.key, value=record.value, timestamp=time_ms, headers=list(record.headers))
-    return metadata is not None
+class _Batches:
+    """Record batches being filled, one a partition, and those that are full."""
+
+    def __init__(self, new_batch: Callable[[], Any]) -> None:
+        self._new_batch = new_batch
+        self._full: list[tuple[tuple[str, int], Any]] = []
+        self._open: dict[tuple[str, int], Any] = {}
+
+    def add(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        time_ms: int,
+        headers: list[tuple[str, bytes]],
+    ) -> None:
+        place = (topic, partition)
+        builder = self._open.get(place)
+        if builder is None:
+            builder = self._open[place] = self._new_batch()
+        if builder.append(timestamp=time_ms, key=key, value=value, headers=headers) is None:  # no room
+            self._full.append((place, builder))
+            builder = self._open[place] = self._new_batch()
+            builder.append(timestamp=time_ms, key=key, value=value, headers=headers)
+
+    def closed(self) -> list[tuple[tuple[str, int], Any]]:
+        """All batches, in the order in which each partition must get them."""
+        batches = [*self._full, *self._open.items()]
+        for _, builder in batches:
+            builder.close()
+        return batches
 
 
 @lru_cache(maxsize=KEYS_REMEMBERED_MAX)
-def _partition(key: bytes, partitions: int) -> int:
-    return partition_of(key, partitions)
+def _placed(key: str, partitions: int) -> tuple[bytes, int]:
+    encoded = key.encode()
+    return encoded, partition_of(encoded, partitions)

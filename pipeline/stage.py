@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
+from msgspec import Struct
+
 EVERY_PARTITION = "*"
 """The key of an output that goes to every partition of its topic."""
 
@@ -24,7 +26,7 @@ class Batch(NamedTuple):
     events: Sequence[Any]
 
 
-class Output(NamedTuple):
+class Output(Struct, gc=False):
     """One record to publish, or to pass on to the next stage when `to` is a link. `offset` is what caused it."""
 
     offset: int

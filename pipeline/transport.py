@@ -1,8 +1,9 @@
 """A Faust transport that hands over a partition's records by the batch, so that Faust's cost is paid once a batch.
 
-For topics named in `batched`, each poll yields at most one Faust message per partition: its value is the list of raw
-records (aiokafka `ConsumerRecord`), its offset that of the last one. Everything else (changelogs, plain topics) is as
-in Faust. What may be committed follows from the order of delivery: `DeliveredOffsets`.
+For topics named in `batched`, each poll yields at most one Faust message per partition: its value is the columns of
+the records (`pipeline.intake.Records`), its offset that of the last one. Everything else (changelogs, plain topics) is
+as in Faust. What may be committed follows from the order of delivery: `DeliveredOffsets`. Records of transactions that
+were aborted never come: they are no events. docs/transport.md tells the whole of it.
 
 `Consumer.ack` must not be overridden: Faust's Cython stream iterator inlines it, and an override is never called.
 """
@@ -13,8 +14,15 @@ from typing import Any, ClassVar, cast
 
 import faust
 import yarl
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+
+from pipeline.fetched import Fetched, fetched_records
+from pipeline.intake import Records
+
+FETCH_WAIT_MS_MAX = 500
+"""How long the broker may hold a fetch back when nothing is new; Faust's 1,500 makes a stop as slow."""
 
 
 class DeliveredOffsets:
@@ -54,10 +62,39 @@ class DeliveredOffsets:
         return len(self._delivered[tp])
 
 
+class _Thread(driver.AIOKafkaConsumerThread):
+    """Faust's thread that fetches, but by the batch, and committed records only."""
+
+    def _create_consumer(self, loop: Any) -> Any:
+        consumer = super()._create_consumer(loop)
+        consumer._isolation_level = "read_committed"  # Faust has no setting for it
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - as Faust has it
+        max_records: int | None = None,
+    ) -> Any:
+        if not self.consumer.flow_active:
+            return {}
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        with fetcher._subscriptions.fetch_context():
+            batched = cast(BatchConsumer, self.consumer).batched
+            return await fetched_records(fetcher, active_partitions, timeout or 0.0, batched)
+
+
 class BatchConsumer(driver.Consumer):
     """Faust's aiokafka consumer, one message a partition a poll."""
 
     batched: Container[str] = ()
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,14 +122,15 @@ class BatchConsumer(driver.Consumer):
                     if not self.flow_active or self.app.consumer_generation_id != generation:
                         return
                     yield tp, self._to_message(tp, record)
-            elif found:
+            else:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
-                self.offsets.delivered(tp, found[-1].offset)
-                yield tp, self._batch_message(tp, found, generation)
+                batch = cast(Fetched, found)
+                self.offsets.delivered(tp, batch.records[-1].offset)
+                yield tp, self._batch_message(tp, batch, generation)
 
-    def _batch_message(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
-        last = records[-1]
+    def _batch_message(self, tp: TP, found: Fetched, generation: int) -> ConsumerMessage:
+        last = found.records[-1]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -101,10 +139,10 @@ class BatchConsumer(driver.Consumer):
             last.timestamp_type,
             None,  # headers belong to records, not to a batch
             None,
-            cast(Any, records),
+            cast(Any, Records.of(found.records)),
             None,
             0,
-            sum(record.serialized_value_size for record in records),
+            0,  # nobody asks how large the values are
             tp,
             generation_id=generation,
         )

@@ -1,4 +1,4 @@
-"""The flow as a Faust application: one agent per log, the state in tables, a web page. With its transport, the only
+"""The flow as a Faust application: one agent per log, the state in changelogs, a web page. With its transport, the only
 file that imports faust."""
 
 import asyncio
@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -19,9 +20,9 @@ import faust
 
 import detectors
 from pipeline.chain import Chain, sources
-from pipeline.checkpoint import restored, unfinished
+from pipeline.changelog import Changelog, FencedError
 from pipeline.flow import STAGES
-from pipeline.intake import Intake, Raw
+from pipeline.intake import Intake
 from pipeline.kafka_admin import latest_time_us
 from pipeline.lane import Lane
 from pipeline.publisher import Publisher, Ready
@@ -62,11 +63,12 @@ class WorkerOptions:
 
     @property
     def changelogs(self) -> dict[str, int]:
-        """The topics that hold the state, with their numbers of partitions: one a source, as Faust names them."""
-        return {
-            f"{self.group}-{source}-state-changelog": self.partitions[BY_ALIAS[source].name]
-            for source in sources(self.stages)
-        }
+        """The topics that hold the state, with their numbers of partitions: one a source."""
+        return {self.changelog(source): self.partitions[BY_ALIAS[source].name] for source in sources(self.stages)}
+
+    def changelog(self, source: str) -> str:
+        """The topic that holds the state of a source's lanes."""
+        return f"{self.group}-{source}-state-changelog"
 
 
 def stages_of_group(group: str) -> frozenset[str]:
@@ -74,6 +76,10 @@ def stages_of_group(group: str) -> frozenset[str]:
     name, *stages = group.split("-")
     known = frozenset(stages) & frozenset(STAGES)
     return (known or frozenset(STAGES)) if name == GROUP and len(known) == len(stages) else frozenset()
+
+
+class RestartError(Exception):
+    """Why the worker starts anew."""
 
 
 class StreamClock:
@@ -97,7 +103,7 @@ class Worker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self.options = options
-        self.publisher = Publisher(options.broker, f"{options.group}-outputs", [*BY_NAME, *options.changelogs])
+        self.publisher = Publisher(options.broker, f"{options.group}-outputs")
         self.app = _faust_app(options, self)
         self._stopping = False
         self._assigned = False
@@ -105,7 +111,7 @@ class Worker:
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._last_batch_at: dict[int, float] = {}
         self._intakes: dict[str, Intake] = {}
-        self._tables: dict[str, Any] = {}
+        self.restart_because = ""  # set: the process begins anew when it has stopped
         for source, rows in sources(options.stages).items():
             self._intakes[source] = Intake(source, rows[0].stage)
             self._add_agent(source)
@@ -117,12 +123,6 @@ class Worker:
     def _add_agent(self, source: str) -> None:
         topic = BY_ALIAS[source]
         channel = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
-        self._tables[source] = self.app.Table(
-            f"{source}-state",
-            partitions=self.options.partitions[topic.name],
-            key_type=bytes,  # bytes are left as they are
-            value_type=bytes,
-        )
 
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
@@ -142,43 +142,57 @@ class Worker:
         Left unacknowledged, for whoever holds the partition next: what comes while stopping or between two assignments,
         and what was fetched under an earlier assignment, since batches before it may have been cleared away.
         """
-        current = event.message.generation_id == self.app.consumer_generation_id
-        if self._stopping or not self._assigned or not current:
+        if not self._holds(event):
             return
         partition = event.message.partition
         lane = self._lanes.get((source, partition)) or await self._restore(source, partition)
-        raws = [Raw(record.offset, record.timestamp * 1000, record.value) for record in event.message.value]
-        await lane.handle(event, raws)
+        if not self._holds(event):  # a rebalance came while the state was read
+            await lane.close()
+            return
+        self._lanes[source, partition] = lane
+        await lane.handle(event, event.message.value)
         if source == "traffic":
             now = time.monotonic()
             self._last_batch_at[partition] = now
             if lane.time_us is not None:
                 self._clock.saw(lane.time_us, now)
 
+    def _holds(self, event: Any) -> bool:
+        current = event.message.generation_id == self.app.consumer_generation_id
+        return current and self._assigned and not self._stopping
+
     async def _restore(self, source: str, partition: int) -> Lane:
         """A lane for a partition that came to this worker, with the state that its changelog holds."""
+        began = time.monotonic()
         chain = Chain(source, self.options.stages, self.options.settings)
-        prefix = f"{partition}|".encode()
-        table = self._tables[source]
-        written = {key[len(prefix) :].decode(): raw for key, raw in table.items() if key.startswith(prefix)}
-        chain.restore(*restored(written))
+        changelog = Changelog(self.options.broker, self.options.changelog(source), partition)
+        values, position = await changelog.open()
+        chain.restore(values, position)
+        gc.freeze()  # what was restored will mostly stay: the collector need not look at all of it again and again
         partitions = self.options.partitions[BY_ALIAS[source].name]
-        changelog = table.changelog_topic.get_topic_name()
-        intake = self._intakes[source]
-        lane = Lane(chain, intake, self.publisher, partition, partitions, changelog, unfinished(written))
-        self._lanes[source, partition] = lane
+        lane = Lane(chain, self._intakes[source], self.publisher, partition, partitions, changelog)
         if chain.position < 0:
             logger.info("%s/%d: no state yet", source, partition)
         else:
-            logger.info("%s/%d: state restored up to offset %d", source, partition, chain.position)
+            took_s = time.monotonic() - began
+            what = f"{source}/{partition}: state restored up to offset {chain.position}"
+            logger.info("%s: %d keys in %.1f s", what, len(values), took_s)
         return lane
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Partitions may come back with another worker's progress: forget the states, restore them when they do."""
         self._assigned = False
-        lanes = list(self._lanes.values())
+        lanes = list(self._lanes.items())
         self._lanes.clear()
-        await asyncio.gather(*(lane.close() for lane in lanes))
+        closed = await asyncio.gather(*(lane.close() for _, lane in lanes), return_exceptions=True)
+        failed = []
+        for ((source, partition), _lane), error in zip(lanes, closed, strict=True):
+            if isinstance(error, FencedError):
+                logger.warning("%s/%d: another worker has gone on from the last checkpoint", source, partition)
+            elif isinstance(error, BaseException):
+                failed.append(error)
+        if failed:
+            raise failed[0]
         await self.app.consumer.commit()
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
@@ -194,7 +208,9 @@ class Worker:
         Batches still come in while Faust stops: they must not find their lanes gone and begin from an older state.
         """
         self._stopping = True
-        _exit_at_the_latest(STOP_S_MAX)
+        timer = threading.Timer(STOP_S_MAX, self.leave)  # Faust waits for its consumer for ever when the broker is gone
+        timer.daemon = True
+        timer.start()
         try:
             async with asyncio.timeout(STOP_S_MAX / 2):
                 await self._on_revoked()
@@ -204,18 +220,35 @@ class Worker:
             async with asyncio.timeout(STOP_S_MAX / 4):
                 await self.publisher.stop()
 
+    def leave(self, code: int = 1) -> None:
+        """End the process, or begin it anew; what is not checkpointed will be computed again."""
+        if self.restart_because:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves again
+        os._exit(code)
+
     async def _checkpoints(self) -> None:
         while not self._stopping:
             await asyncio.sleep(self.options.checkpoint_interval_s)
             if self._stopping:
                 return
             try:
-                await asyncio.gather(*(lane.checkpoint() for lane in list(self._lanes.values())))
+                await asyncio.gather(*(lane.checkpoint_if_due() for lane in list(self._lanes.values())))
+            except FencedError as error:
+                await self.restart(f"{error}. This process was cut off or stood still for longer than the group waits")
+                return
             except Exception as error:  # state and outputs no longer agree: start again from the last checkpoint
                 self._stopping = True
                 logger.exception("checkpoint failed; the worker stops and will resume from the last one")
                 await self.app.crash(error)
                 return
+
+    async def restart(self, reason: str) -> None:
+        """Begin anew, as a new process: from the last checkpoints, with nothing remembered."""
+        if not self._stopping:
+            self._stopping = True
+            self.restart_because = reason
+            logger.error("%s; the worker starts anew", reason)
+            await self.app.crash(RestartError(reason))
 
     async def _ticks(self) -> None:
         """Move on idle traffic partitions: an event time, logged, so that every replay sees the same."""
@@ -250,13 +283,6 @@ class Worker:
         return now - self._last_batch_at.get(partition, 0.0) > self.options.idle_tick_s
 
 
-def _exit_at_the_latest(seconds: float) -> None:
-    """Faust waits for its consumer for ever when the broker is gone; what is lost then is only work."""
-    timer = threading.Timer(seconds, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
-
-
 class _App(faust.App):
     worker: Worker
 
@@ -277,7 +303,12 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     worker = Worker(options)
     _log_to_stderr(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
-    faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+    try:
+        faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+    finally:
+        if worker.restart_because:
+            shutil.rmtree(worker.app.conf.datadir, ignore_errors=True)
+            worker.leave()
 
 
 def _log_to_stderr(level: str) -> None:

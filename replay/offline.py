@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.chain import SAME_PARTITION, Chain, check_stages, sources
 from pipeline.flow import LOGS, STAGES
-from pipeline.intake import Intake, Raw
+from pipeline.intake import Intake, Raw, Records
 from pipeline.settings import Settings
 from pipeline.stage import EVERY_PARTITION, Batch, Output
 from replay.event import Event
@@ -112,7 +112,7 @@ class Offline:
         lane = self._lanes[log][partition]
         for start in range(0, len(raws), BATCH_EVENTS):
             part = raws[start : start + BATCH_EVENTS]
-            batch, dead = self._intakes[log].batch(partition, lane.partitions, part)
+            batch, dead = self._intakes[log].batch(partition, lane.partitions, Records.of_rows(part))
             self._publish(lane, dead + lane.chain.step(batch, part[-1].offset))
             lane.next_offset = part[-1].offset + 1
         self._run()
@@ -186,7 +186,7 @@ class Offline:
             for offset, event in zip(batch.offsets, batch.events, strict=True)
             if isinstance(event, bytes)
         ]
-        decoded, dead = self._intakes[source].batch(batch.partition, batch.partitions, raws)
+        decoded, dead = self._intakes[source].batch(batch.partition, batch.partitions, Records.of_rows(raws))
         kept = [pair for pair in zip(batch.offsets, batch.events, strict=True) if not isinstance(pair[1], bytes)]
         kept += zip(decoded.offsets, decoded.events, strict=True)
         kept.sort(key=lambda pair: pair[0])

@@ -8,7 +8,9 @@ from topics.records import Alert, Judged, MetricWindow, QuotaVerdict
 from topics.traffic import Request, Tick
 
 
-class Admitted(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="admitted", kw_only=True):
+class Admitted(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="admitted", kw_only=True, gc=False
+):
     """quota -> safety: a request within its quota. Carries the prompt: its topic is as private as the traffic topic."""
 
     request: Request
@@ -16,7 +18,7 @@ class Admitted(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"
     quota: QuotaVerdict
 
 
-class Handoff(Struct, frozen=True, forbid_unknown_fields=True):
+class Handoff(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The envelope of a link's internal topic: the log offset that caused `events`, in order."""
 
     offset: int

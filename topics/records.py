@@ -1,4 +1,7 @@
-"""What the stages write. No record here carries a prompt or any part of one."""
+"""What the stages write. No record here carries a prompt or any part of one.
+
+Records are trees, never cycles, so the garbage collector need not follow them (`gc=False`).
+"""
 
 from typing import Literal
 
@@ -29,14 +32,14 @@ Metric = Literal[
 ]
 
 
-class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, gc=False):
     """What every output has: `id` is a coordinate (where in which log it was caused), `time_us` is event time."""
 
     id: Id
     time_us: TimeUs
 
 
-class QuotaVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class QuotaVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """State of the organisation's token bucket after this request: tokens and microseconds."""
 
     limit_tokens: int  # the bucket's capacity
@@ -46,7 +49,7 @@ class QuotaVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     retry_after_us: int  # until this request would be admitted; 0 when admitted
 
 
-class Span(Struct, frozen=True, forbid_unknown_fields=True):
+class Span(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Where in the prompt a rule matched: code points [start, end). Never the text."""
 
     category: str
@@ -55,7 +58,7 @@ class Span(Struct, frozen=True, forbid_unknown_fields=True):
     rule: str
 
 
-class SafetyVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SafetyVerdict(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """What the moderation tiers found. `tier` is the tier that decided."""
 
     flagged: list[str]
@@ -78,14 +81,14 @@ class Decision(Record, frozen=True, kw_only=True):
     prompt_digest: Label = ""  # BLAKE2b-128 of the prompt's UTF-8, hexadecimal
 
 
-class Sketch(Struct, frozen=True, forbid_unknown_fields=True):
+class Sketch(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A mergeable quantile sketch on the wire: bucket numbers (ascending) and how many values lie in each."""
 
     buckets: list[int] = []
     counts: list[int] = []
 
 
-class OrganisationTokens(Struct, frozen=True, forbid_unknown_fields=True):
+class OrganisationTokens(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     organisation: Id
     tokens: Count
 

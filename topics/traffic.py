@@ -7,7 +7,14 @@ from topics.fields import Id, Label, Prompt, Seconds, Tier, TimeUs, Tokens
 
 
 class Request(
-    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="request", kw_only=True, omit_defaults=True
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="type",
+    tag="request",
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
 ):
     """One request to the API, as it arrives. Names are OpenTelemetry's GenAI attributes where one exists.
 
@@ -35,6 +42,7 @@ class Completion(
     tag="completion",
     kw_only=True,
     omit_defaults=True,
+    gc=False,
 ):
     """The end of a request, answered or failed (`error_type`). `id` and `organisation` are the request's.
 
@@ -53,7 +61,7 @@ class Completion(
     error_type: Label = field(default="", name="error.type")
 
 
-class Tick(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="tick", kw_only=True):
+class Tick(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="tick", kw_only=True, gc=False):
     """Event time has reached `time_us` in this partition although nothing else happened. Written by drivers."""
 
     time_us: TimeUs

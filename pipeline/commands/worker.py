@@ -18,6 +18,12 @@ def worker(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings in TOML; one section a stage.")] = None,
     web_port: Annotated[int, typer.Option(min=0, max=65535, help="Faust's web page on loopback; 0: none.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, max=32, help="Copies of each changelog partition.")] = 1,
+    session_timeout: Annotated[
+        float,
+        typer.Option(
+            min=1.0, max=300.0, help="Seconds after which a worker that is not heard of loses its partitions."
+        ),
+    ] = 6.0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin with empty state although other workers hold some of these stages'.")
     ] = False,
@@ -46,6 +52,7 @@ def worker(
         settings=settings,
         web_port=web_port or None,
         replicas=replicas,
+        session_timeout_s=session_timeout,
     )
     if not fresh:
         _refuse_to_start_over(options.group, stages, run_async(consumer_groups(address)))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chain import Chain, UnknownStageError, check_stages, sources
-from pipeline.intake import Intake, Raw
+from pipeline.intake import Intake, Raw, Records
 from pipeline.settings import Settings
 from pipeline.stage import Output
 from tests.pipeline.test_intake import NOW_US, changed
@@ -22,7 +22,7 @@ QUOTA, SAFETY = frozenset({"quota"}), frozenset({"safety"})
 def handoffs(requests: int) -> list[bytes]:
     """What quota hands over for so many requests, as it lies in the link's topic."""
     raws = [Raw(offset, NOW_US, changed(id=f"r-{offset}", prompt="good morning")) for offset in range(requests)]
-    batch, _ = Intake("traffic", "quota").batch(0, 1, raws)
+    batch, _ = Intake("traffic", "quota").batch(0, 1, Records.of_rows(raws))
     outputs = Chain("traffic", QUOTA, Settings()).step(batch, requests - 1)
     assert all(type(output.value) is Handoff for output in outputs)
     return [encoder(BY_ALIAS["admitted"])(output.value) for output in outputs]
@@ -34,7 +34,7 @@ def decisions(values: list[bytes], cuts: list[int]) -> list[Output]:
     for start, end in pairwise([0, *sorted(cuts), len(values)]):
         if start < end:
             raws = [Raw(offset, NOW_US, values[offset]) for offset in range(start, end)]
-            found += chain.step(intake.batch(0, 1, raws)[0], end - 1)
+            found += chain.step(intake.batch(0, 1, Records.of_rows(raws))[0], end - 1)
     return found
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.intake import Intake, Raw
+from pipeline.intake import Intake, Raw, Records
 from topics.codec import encoder
 from topics.fields import PROMPT_CHARACTERS_MAX
 from topics.table import BY_ALIAS
@@ -61,7 +61,7 @@ BAD = {
 def test_bad_record_between_good_ones(name: str) -> None:
     value, field, reason = BAD[name]
     raws = [Raw(7, NOW_US, changed(id="before")), Raw(8, NOW_US, value), Raw(9, NOW_US, changed(id="after"))]
-    batch, dead = Intake("traffic", "quota").batch(3, 8, raws)
+    batch, dead = Intake("traffic", "quota").batch(3, 8, Records.of_rows(raws))
     assert [(offset, event.id) for offset, event in zip(batch.offsets, batch.events, strict=True)] == [
         (7, "before"),
         (9, "after"),
@@ -76,7 +76,7 @@ def test_bad_record_between_good_ones(name: str) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_a_dead_letter_travels_and_carries_no_content(name: str) -> None:
     value, _, _ = BAD[name]
-    _, dead = Intake("traffic", "quota").batch(0, 1, [Raw(0, NOW_US, value)])
+    _, dead = Intake("traffic", "quota").batch(0, 1, Records.of_rows([Raw(0, NOW_US, value)]))
     sent = encoder(BY_ALIAS["dead-letters"])(dead[0].value)
     assert len(sent) < 3_000
     for secret in (b"yesterday", b"reqest", b"aaaa", b"caf"):
@@ -84,6 +84,6 @@ def test_a_dead_letter_travels_and_carries_no_content(name: str) -> None:
 
 
 def test_good_records_decode_to_events() -> None:
-    batch, dead = Intake("traffic", "quota").batch(0, 1, [Raw(0, NOW_US, changed())])
+    batch, dead = Intake("traffic", "quota").batch(0, 1, Records.of_rows([Raw(0, NOW_US, changed())]))
     assert dead == []
     assert batch.events == [Request(id="r-1", time_us=NOW_US, organisation="acme", model="tide-70b", input_tokens=12)]

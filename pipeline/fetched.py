@@ -1,0 +1,103 @@
+"""What a fetch brought, by the record batch: aiokafka's own iterator makes a `ConsumerRecord` of each record, which
+costs more than decoding the event in it (1.2 µs against 0.4; here 0.25 and the checksum's 0.15).
+
+Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords`), and is the only file that does.
+"""
+
+import asyncio
+from collections.abc import Collection, Container
+from typing import Any, NamedTuple
+
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
+from aiokafka.errors import CorruptRecordException
+
+
+class Fetched(NamedTuple):
+    """Records of one partition in order, each with `offset`, `timestamp` (ms), `key` and `value`.
+
+    `next_offset` lies behind all that was read, also behind what compaction, an aborted transaction or a transaction's
+    marker left without a record.
+    """
+
+    records: list[Any]
+    next_offset: int
+
+
+def unpack(found: Any) -> Fetched:
+    """All records of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
+    records: list[Any] = []
+    next_offset = found.next_fetch_offset
+    while found._records.has_next():
+        batch = found._records.next_batch()
+        if found._check_crcs and not batch.validate_crc():
+            raise CorruptRecordException(f"Invalid CRC - {found._tp}")
+        if not batch.is_control_batch and not _is_aborted(found, batch):
+            part = list(batch)
+            if part and part[0].offset < next_offset:  # a batch is fetched whole, also from its middle on
+                part = [record for record in part if record.offset >= next_offset]
+            records += part
+        elif batch.is_control_batch and batch.producer_id is not None and found._contains_abort_marker(batch):
+            found._aborted_producers.discard(batch.producer_id)
+        next_offset = max(next_offset, batch.next_offset)
+    return Fetched(records, next_offset)
+
+
+def _is_aborted(found: Any, batch: Any) -> bool:
+    if found._isolation_level != READ_COMMITTED or batch.producer_id is None:
+        return False
+    found._consume_aborted_up_to(batch.base_offset)
+    return bool(batch.is_transactional and batch.producer_id in found._aborted_producers)
+
+
+async def fetched_records(
+    fetcher: Any, partitions: Collection[Any], timeout_s: float, batched: Container[str]
+) -> dict[Any, Any]:
+    """As `Fetcher.fetched_records`, with `Fetched` for the topics in `batched` and lists of records for the others."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        drained = _drain(fetcher, partitions, batched)
+        left_s = deadline - asyncio.get_running_loop().time()
+        if drained or left_s <= 0:
+            return drained
+        waiter = fetcher._create_fetch_waiter()
+        done, _ = await asyncio.wait([waiter], timeout=left_s)
+        if not done or fetcher._closed:
+            waiter.cancel()
+            return {}
+        waiter.result()  # raises when we may not read
+
+
+def _drain(fetcher: Any, partitions: Collection[Any], batched: Container[str]) -> dict[Any, Any]:
+    drained: dict[Any, Any] = {}
+    for tp in list(fetcher._records):
+        if partitions and tp not in partitions:
+            if not fetcher._subscriptions.is_assigned(tp):
+                del fetcher._records[tp]
+            continue
+        result = fetcher._records[tp]
+        if type(result) is not FetchResult:
+            if drained:
+                return drained  # the error is for the next call
+            _done_with(fetcher, tp)
+            result.check_raise()
+        elif tp.topic in batched:
+            _done_with(fetcher, tp)
+            if result.check_assignment(tp) and result.has_more():
+                found = unpack(result._partition_records)
+                result._assignment.state_value(tp).consumed_to(found.next_offset)
+                if found.records:
+                    drained[tp] = found
+        else:
+            records = result.getall()
+            _done_with(fetcher, tp)
+            if records:
+                drained[tp] = records
+    return drained
+
+
+def _done_with(fetcher: Any, tp: Any) -> None:
+    """The fetcher may ask for the next records of this partition."""
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
