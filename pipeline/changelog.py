@@ -111,10 +111,10 @@ async def _latest(broker: str, place: TopicPartition) -> dict[bytes, bytes]:
     latest: dict[bytes, bytes] = {}
     await consumer.start()
     try:
-        consumer.assign([place])
         begin = (await consumer.beginning_offsets([place]))[place]
         end = (await consumer.end_offsets([place]))[place]
-        consumer.seek(place, begin)
+        consumer.assign([place])
+        consumer.seek(place, begin)  # at once: else the first fetch would wait at the log's end for what never comes
         while await consumer.position(place) < end:
             found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic})
             if place in found:

@@ -1,5 +1,5 @@
-"""The flow as a Faust application: one agent per log, the state in changelogs, a web page. With its transport, the only
-file that imports faust."""
+"""The flow as a Faust application: one agent per log, rebalances, and a web page. With its transport, the only file
+that imports faust."""
 
 import asyncio
 import atexit
@@ -12,90 +12,33 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 
 import detectors
-from pipeline.chain import Chain, sources
-from pipeline.changelog import Changelog, FencedError
-from pipeline.flow import STAGES
-from pipeline.intake import Intake
-from pipeline.kafka_admin import latest_time_us
-from pipeline.lane import Lane
-from pipeline.publisher import Publisher, Ready
-from pipeline.settings import Settings
+from pipeline.chain import sources
+from pipeline.changelog import FencedError
+from pipeline.group_offsets import GroupOffsets
+from pipeline.lanes import Lanes, Place
+from pipeline.publisher import Publisher
+from pipeline.ticks import Ticks
 from pipeline.transport import BatchTransport
-from topics.codec import encoder
-from topics.fields import SECOND_US
+from pipeline.watchdog import Progress, Watchdog
+from pipeline.worker_options import WorkerOptions
 from topics.table import BY_ALIAS, BY_NAME
-from topics.traffic import Tick
 
 logger = logging.getLogger("tidegate.worker")
 
 BATCHES_BUFFERED_MAX = 8  # per source, between the consumer and the agent: bounds memory when a stage is slow
-GROUP = "tidegate"
+WATCHES_PER_LIMIT = 6  # how often the watchdog looks within the time after which it acts
 STOP_S_MAX = 20.0  # for an orderly stop; without a broker it would never end
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How to run a worker. Times in seconds; `web_port` None: no web page."""
-
-    broker: str
-    partitions: Mapping[str, int]  # topic name -> number of partitions, as they are in Kafka
-    stages: frozenset[str] = frozenset(STAGES)
-    settings: Settings = field(default_factory=Settings)
-    checkpoint_interval_s: float = 0.25
-    idle_tick_s: float = 3.0
-    session_timeout_s: float = 6.0
-    web_port: int | None = None
-    replicas: int = 1
-
-    @property
-    def group(self) -> str:
-        """The consumer group: workers with the same stages share the partitions."""
-        if self.stages == frozenset(STAGES):
-            return GROUP
-        return "-".join([GROUP, *(stage for stage in STAGES if stage in self.stages)])
-
-    @property
-    def changelogs(self) -> dict[str, int]:
-        """The topics that hold the state, with their numbers of partitions: one a source."""
-        return {self.changelog(source): self.partitions[BY_ALIAS[source].name] for source in sources(self.stages)}
-
-    def changelog(self, source: str) -> str:
-        """The topic that holds the state of a source's lanes."""
-        return f"{self.group}-{source}-state-changelog"
-
-
-def stages_of_group(group: str) -> frozenset[str]:
-    """The stages whose state a consumer group of this name holds; none when it is not one of ours."""
-    name, *stages = group.split("-")
-    known = frozenset(stages) & frozenset(STAGES)
-    return (known or frozenset(STAGES)) if name == GROUP and len(known) == len(stages) else frozenset()
 
 
 class RestartError(Exception):
     """Why the worker starts anew."""
-
-
-class StreamClock:
-    """Event time of the traffic as this worker has seen it, going on by the wall clock once it stands still."""
-
-    def __init__(self) -> None:
-        self._time_us: int | None = None
-        self._seen_at = 0.0
-
-    def saw(self, time_us: int, now: float) -> None:
-        if self._time_us is None or time_us > self._time_us:
-            self._time_us, self._seen_at = time_us, now
-
-    def at(self, now: float) -> int | None:
-        """The event time to assume at `now` (monotonic seconds); None before the first event."""
-        return None if self._time_us is None else self._time_us + int((now - self._seen_at) * SECOND_US)
 
 
 class Worker:
@@ -105,38 +48,34 @@ class Worker:
         self.options = options
         self.publisher = Publisher(options.broker, f"{options.group}-outputs")
         self.app = _faust_app(options, self)
+        self.restart_because = ""  # set: the process begins anew when it has stopped
+        self.told_to_stop: Callable[[], bool] = lambda: False  # by a signal, which also ends a restart
         self._stopping = False
         self._assigned = False
-        self._clock = StreamClock()
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._last_batch_at: dict[int, float] = {}
-        self._intakes: dict[str, Intake] = {}
-        self.restart_because = ""  # set: the process begins anew when it has stopped
-        for source, rows in sources(options.stages).items():
-            self._intakes[source] = Intake(source, rows[0].stage)
-            self._add_agent(source)
+        self._lanes = Lanes(options, self.publisher)
+        self._ticks = Ticks(options.broker, self.publisher, options.idle_tick_s)
+        self._source_of = {BY_ALIAS[source].name: source for source in sources(options.stages)}
+        for name, source in self._source_of.items():
+            self._add_agent(name, source)
         self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self.app.on_partitions_assigned.connect(self._on_assigned, weak=False)
-        self.app.task(self._checkpoints)
-        self.app.task(self._ticks)
+        for task in (self._write_checkpoints, self._send_ticks, self._watch):
+            self.app.task(task)
 
-    def _add_agent(self, source: str) -> None:
-        topic = BY_ALIAS[source]
-        channel = self.app.topic(topic.name, key_serializer="raw", value_serializer="raw", value_type=bytes)
+    def _add_agent(self, topic: str, source: str) -> None:
+        channel = self.app.topic(topic, key_serializer="raw", value_serializer="raw", value_type=bytes)
 
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
                 try:
-                    await self._handle(source, event)
+                    await self._handle((source, event.message.partition), event)
                 except Exception as error:  # Faust would start the agent again and go on behind the lost batch
-                    self._stopping = True
-                    logger.exception("%s: a batch failed; the worker stops and will resume before it", source)
-                    await self.app.crash(error)
+                    await self._crash(f"{source}: a batch failed", error)
                     raise
 
         self.app.agent(channel, name=source, concurrency=1)(agent)
 
-    async def _handle(self, source: str, event: Any) -> None:
+    async def _handle(self, place: Place, event: Any) -> None:
         """One Faust message: a partition's batch of raw records.
 
         Left unacknowledged, for whoever holds the partition next: what comes while stopping or between two assignments,
@@ -144,59 +83,31 @@ class Worker:
         """
         if not self._holds(event):
             return
-        partition = event.message.partition
-        lane = self._lanes.get((source, partition)) or await self._restore(source, partition)
-        if not self._holds(event):  # a rebalance came while the state was read
-            await lane.close()
+        lane = await self._lanes.at(place)
+        if lane is None or not self._holds(event):  # a rebalance came while the state was read
             return
-        self._lanes[source, partition] = lane
         await lane.handle(event, event.message.value)
-        if source == "traffic":
-            now = time.monotonic()
-            self._last_batch_at[partition] = now
-            if lane.time_us is not None:
-                self._clock.saw(lane.time_us, now)
+        if place[0] == "traffic":
+            self._ticks.saw(place[1], lane.time_us)
 
     def _holds(self, event: Any) -> bool:
         current = event.message.generation_id == self.app.consumer_generation_id
-        return current and self._assigned and not self._stopping
-
-    async def _restore(self, source: str, partition: int) -> Lane:
-        """A lane for a partition that came to this worker, with the state that its changelog holds."""
-        began = time.monotonic()
-        chain = Chain(source, self.options.stages, self.options.settings)
-        changelog = Changelog(self.options.broker, self.options.changelog(source), partition)
-        values, position = await changelog.open()
-        chain.restore(values, position)
-        gc.freeze()  # what was restored will mostly stay: the collector need not look at all of it again and again
-        partitions = self.options.partitions[BY_ALIAS[source].name]
-        lane = Lane(chain, self._intakes[source], self.publisher, partition, partitions, changelog)
-        if chain.position < 0:
-            logger.info("%s/%d: no state yet", source, partition)
-        else:
-            took_s = time.monotonic() - began
-            what = f"{source}/{partition}: state restored up to offset {chain.position}"
-            logger.info("%s: %d keys in %.1f s", what, len(values), took_s)
-        return lane
+        return bool(current and self._assigned and not self._stopping)
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Partitions may come back with another worker's progress: forget the states, restore them when they do."""
         self._assigned = False
-        lanes = list(self._lanes.items())
-        self._lanes.clear()
-        closed = await asyncio.gather(*(lane.close() for _, lane in lanes), return_exceptions=True)
-        failed = []
-        for ((source, partition), _lane), error in zip(lanes, closed, strict=True):
-            if isinstance(error, FencedError):
-                logger.warning("%s/%d: another worker has gone on from the last checkpoint", source, partition)
-            elif isinstance(error, BaseException):
-                failed.append(error)
-        if failed:
-            raise failed[0]
+        await self._lanes.close()
         await self.app.consumer.commit()
 
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
-        self._assigned = True
+    async def _on_assigned(self, *given: Any, **_: Any) -> None:
+        if not self._stopping:
+            _app, assigned = given
+            self._assigned = True
+            self._lanes.open(self._place(tp) for tp in sorted(assigned) if tp.topic in self._source_of)
+
+    def _place(self, tp: Any) -> Place:
+        return self._source_of[tp.topic], tp.partition
 
     async def start(self) -> None:
         """Connect the producer of outputs; before anything is consumed."""
@@ -222,25 +133,9 @@ class Worker:
 
     def leave(self, code: int = 1) -> None:
         """End the process, or begin it anew; what is not checkpointed will be computed again."""
-        if self.restart_because:
+        if self.restart_because and not self.told_to_stop():
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves again
         os._exit(code)
-
-    async def _checkpoints(self) -> None:
-        while not self._stopping:
-            await asyncio.sleep(self.options.checkpoint_interval_s)
-            if self._stopping:
-                return
-            try:
-                await asyncio.gather(*(lane.checkpoint_if_due() for lane in list(self._lanes.values())))
-            except FencedError as error:
-                await self.restart(f"{error}. This process was cut off or stood still for longer than the group waits")
-                return
-            except Exception as error:  # state and outputs no longer agree: start again from the last checkpoint
-                self._stopping = True
-                logger.exception("checkpoint failed; the worker stops and will resume from the last one")
-                await self.app.crash(error)
-                return
 
     async def restart(self, reason: str) -> None:
         """Begin anew, as a new process: from the last checkpoints, with nothing remembered."""
@@ -250,37 +145,57 @@ class Worker:
             logger.error("%s; the worker starts anew", reason)
             await self.app.crash(RestartError(reason))
 
-    async def _ticks(self) -> None:
-        """Move on idle traffic partitions: an event time, logged, so that every replay sees the same."""
-        encode = encoder(BY_ALIAS["traffic"])
+    async def _crash(self, what: str, error: Exception) -> None:
+        """State and outputs may no longer agree: end here, and let the next process begin from the last checkpoint."""
+        if isinstance(error, FencedError):
+            await self.restart(f"{error}. This process was cut off or stood still for longer than the group waits")
+        elif not self._stopping:
+            self._stopping = True
+            logger.error("%s; the worker stops and will resume from the last checkpoint", what, exc_info=error)
+            await self.app.crash(error)
+
+    async def _write_checkpoints(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(self.options.checkpoint_interval_s)
+            if not self._stopping:
+                try:
+                    await self._lanes.checkpoint()
+                except Exception as error:
+                    await self._crash("a checkpoint failed", error)
+
+    async def _send_ticks(self) -> None:
         while not self._stopping:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
-            time_us = self._clock.at(now) or await self._time_of_others(now)
-            if time_us is None or self._stopping:
+            if not self._stopping:
+                held = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == BY_ALIAS["traffic"].name}
+                await self._ticks.send(held)
+
+    async def _watch(self) -> None:
+        """Ask the broker how far the logs and the commits are; see pipeline.watchdog."""
+        watchdog = Watchdog(self.options.stuck_after_s)
+        offsets = GroupOffsets(self.options.broker, self.options.group)
+        while not self._stopping:
+            await asyncio.sleep(self.options.stuck_after_s / WATCHES_PER_LIMIT)
+            generation = self.app.consumer_generation_id
+            held = [tp for tp in self.app.consumer.assignment() if tp.topic in self._source_of]
+            try:
+                told = await offsets.of(held)
+            except (KafkaError, TimeoutError, OSError) as error:
+                logger.warning("the broker does not tell how far its logs are: %r", error)
+                await offsets.stop()
+                watchdog.forget()
                 continue
-            idle = [partition for partition in self._traffic_partitions() if self._idle(partition, now)]
-            tick = encode(Tick(time_us=time_us))
-            await self.publisher.send(
-                [Ready(BY_ALIAS["traffic"].name, partition, None, tick, time_us // 1000) for partition in idle]
-            )
+            if not self._assigned or generation != self.app.consumer_generation_id:
+                watchdog.forget()
+            elif stuck := watchdog.observe(time.monotonic(), {tp: self._progress(tp, *told[tp]) for tp in held}):
+                await self.restart(stuck)
+        await offsets.stop()
 
-    async def _time_of_others(self, now: float) -> int | None:
-        """A worker whose partitions have never held anything takes the time from those of the others."""
-        if not self._traffic_partitions():
-            return None
-        latest_us = await latest_time_us(self.options.broker, BY_ALIAS["traffic"].name)
-        if latest_us < 0:
-            return None
-        self._clock.saw(latest_us, now)
-        return latest_us
-
-    def _traffic_partitions(self) -> list[int]:
-        name = BY_ALIAS["traffic"].name
-        return sorted(tp.partition for tp in self.app.consumer.assignment() if tp.topic == name)
-
-    def _idle(self, partition: int, now: float) -> bool:
-        return now - self._last_batch_at.get(partition, 0.0) > self.options.idle_tick_s
+    def _progress(self, tp: Any, end: int, committed: int) -> Progress:
+        lane = self._lanes.restored(self._place(tp))
+        if lane is None:
+            return Progress(end, committed, committed, committed, busy=True)
+        return Progress(end, lane.chain.position + 1, lane.written + 1, committed, lane.busy)
 
 
 class _App(faust.App):
@@ -303,8 +218,10 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     worker = Worker(options)
     _log_to_stderr(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
+    process = faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True)
+    worker.told_to_stop = lambda: process._signal_stop_time is not None
     try:
-        faust.Worker(worker.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+        process.execute_from_commandline()
     finally:
         if worker.restart_because:
             shutil.rmtree(worker.app.conf.datadir, ignore_errors=True)

@@ -24,6 +24,10 @@ def worker(
             min=1.0, max=300.0, help="Seconds after which a worker that is not heard of loses its partitions."
         ),
     ] = 6.0,
+    stuck_after: Annotated[
+        float,
+        typer.Option(min=1.0, max=3600.0, help="Seconds of a partition growing unprocessed until the worker restarts."),
+    ] = 30.0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin with empty state although other workers hold some of these stages'.")
     ] = False,
@@ -38,7 +42,8 @@ def worker(
     from pipeline.flow import STAGES
     from pipeline.kafka_admin import consumer_groups, create_changelogs, require_topics
     from pipeline.settings import load
-    from pipeline.worker import WorkerOptions, run
+    from pipeline.worker import run
+    from pipeline.worker_options import WorkerOptions
 
     if log_level.upper() not in LEVELS:
         raise UserError(f"--log-level is one of {', '.join(LEVELS)}, not {log_level!r}")
@@ -53,6 +58,7 @@ def worker(
         web_port=web_port or None,
         replicas=replicas,
         session_timeout_s=session_timeout,
+        stuck_after_s=stuck_after,
     )
     if not fresh:
         _refuse_to_start_over(options.group, stages, run_async(consumer_groups(address)))
@@ -63,7 +69,7 @@ def worker(
 
 def _refuse_to_start_over(group: str, stages: frozenset[str], groups: list[str]) -> None:
     """State belongs to a set of stages. Another set would begin anew: act on old commands, forget what is reserved."""
-    from pipeline.worker import stages_of_group
+    from pipeline.worker_options import stages_of_group
 
     for other in groups:
         if other != group and (shared := stages_of_group(other) & stages):

@@ -109,7 +109,8 @@ class Found(NamedTuple):
     value: Any
 
 
-async def _read(address: str, alias: str) -> list[Found]:
+async def read_async(address: str, alias: str) -> list[Found]:
+    """A whole topic; values decoded, except of traffic, which may hold what does not decode."""
     topic = BY_ALIAS[alias]
     decode = decoder(topic)
     counts = await partition_counts(address)
@@ -129,8 +130,8 @@ async def _read(address: str, alias: str) -> list[Found]:
 
 
 def read(address: str, alias: str) -> list[Found]:
-    """A whole topic; values decoded, except of traffic, which may hold what does not decode."""
-    return asyncio.run(_read(address, alias))
+    """As `read_async`, where no loop runs."""
+    return asyncio.run(read_async(address, alias))
 
 
 def read_log(address: str, alias: str) -> dict[int, list[Raw]]:

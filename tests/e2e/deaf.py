@@ -1,0 +1,38 @@
+"""`python -m tests.e2e.deaf FAULT ONCE worker ...`: a worker that has, once, what Faust and its client may get.
+
+FAULT is `fetch` (partition 0 of the traffic log is never fetched again) or `commit` (nothing is committed any more);
+ONCE is a file that this process leaves, so that the one after it is healthy.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline import cli, transport
+from topics.table import BY_ALIAS
+
+TRAFFIC = BY_ALIAS["traffic"].name
+
+
+def _stop_fetching() -> None:
+    fetch = transport.fetched_records
+
+    async def deaf(fetcher: Any, partitions: Any, timeout_s: float, batched: Any) -> Any:
+        heard = {tp for tp in partitions if (tp.topic, tp.partition) != (TRAFFIC, 0)}
+        return await fetch(fetcher, heard, timeout_s, batched)
+
+    transport.fetched_records = deaf
+
+
+def _stop_committing() -> None:
+    transport.BatchConsumer._new_offset = lambda self, tp: None  # type: ignore[method-assign]
+
+
+FAULTS = {"fetch": _stop_fetching, "commit": _stop_committing}
+
+if __name__ == "__main__":
+    fault, once, *arguments = sys.argv[1:]
+    if not Path(once).exists():
+        Path(once).touch()
+        FAULTS[fault]()
+    sys.exit(cli.run(arguments))
