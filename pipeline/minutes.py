@@ -2,6 +2,7 @@
 writes only what changed. A cell is one (slice start, traffic partition, model) and holds the latest slice.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -29,17 +30,16 @@ class Progress(Struct, tag="progress"):
 
 
 class Minute(Struct, tag="minute"):
-    """Where a minute's cells lie: the models and slice starts seen. `revisions`: the last one above 0 by model."""
+    """Where a minute's cells lie: the models seen -> the last revision published, and the slice starts seen."""
 
-    models: list[str] = []
+    models: dict[str, int] = {}
     starts: list[int] = []
-    revisions: dict[str, int] = {}
 
 
 class Due(Struct, tag="due"):
-    """Corrections that take effect at one boundary."""
+    """Corrections that take effect at one boundary, by cell and offset."""
 
-    slices: list[Slice] = []
+    slices: dict[str, Slice] = {}
 
 
 class Known(Struct, tag="known"):
@@ -50,6 +50,11 @@ class Known(Struct, tag="known"):
 
 def cell_key(start_us: int, partition: int, model: str) -> str:
     return f"{start_us} {partition} {model}"
+
+
+def _prefixes(progress: Progress, minute: Minute) -> list[str]:
+    """What the keys of a minute's cells begin with: one for each slice start and partition, the model follows."""
+    return [cell_key(start_us, number, "") for start_us in minute.starts for number in range(progress.partitions)]
 
 
 def minute_key(start_us: int) -> str:
@@ -76,7 +81,7 @@ def keep(state: State[Any], progress: Progress, part: Slice, window_us: int) -> 
     start_us = part.start_us - part.start_us % window_us
     minute: Minute = state.get(minute_key(start_us)) or Minute()
     if part.model not in minute.models or part.start_us not in minute.starts:
-        minute.models = sorted({*minute.models, part.model})
+        minute.models.setdefault(part.model, 0)
         minute.starts = sorted({*minute.starts, part.start_us})
         state.put(minute_key(start_us), minute)
     if start_us not in progress.minutes:
@@ -84,12 +89,24 @@ def keep(state: State[Any], progress: Progress, part: Slice, window_us: int) -> 
     return True
 
 
+def slices_of(
+    state: State[Any], progress: Progress, start_us: int, models: Iterable[str]
+) -> Iterator[tuple[str, list[Slice]]]:
+    """Each of the models with its latest slices of a minute."""
+    minute: Minute = state.get(minute_key(start_us)) or Minute()
+    prefixes = _prefixes(progress, minute)
+    for model in models:
+        cells = [state.values.get(prefix + model) for prefix in prefixes] if model in minute.models else []
+        yield model, [cell for cell in cells if cell is not None]
+
+
 def postpone(state: State[Any], progress: Progress, part: Slice, boundary_us: int) -> None:
     """Let a correction wait for its boundary."""
     due: Due = state.get(due_key(boundary_us)) or Due()
-    if part in due.slices:
+    key = f"{cell_key(part.start_us, part.partition, part.model)} {part.offset}"
+    if key in due.slices:
         return
-    due.slices.append(part)
+    due.slices[key] = part
     state.put(due_key(boundary_us), due)
     if boundary_us not in progress.due:
         progress.due = sorted([*progress.due, boundary_us])
@@ -100,8 +117,7 @@ def forget_minutes(state: State[Any], progress: Progress, kept_from_us: int) -> 
     while progress.minutes and progress.minutes[0] < kept_from_us:
         key = minute_key(progress.minutes.pop(0))
         minute: Minute = state.values[key]
-        for start_us in minute.starts:
+        for prefix in _prefixes(progress, minute):
             for model in minute.models:
-                for partition in range(progress.partitions):
-                    state.drop(cell_key(start_us, partition, model))
+                state.drop(prefix + model)
         state.drop(key)

@@ -1,10 +1,9 @@
-"""What a completion costs: integer micro-dollars, rounded up."""
+"""What tokens cost: integer micro-dollars."""
 
-from collections.abc import Mapping
+from math import gcd
+from typing import NamedTuple
 
 from msgspec import Struct
-
-from topics.traffic import Completion
 
 MILLION = 1_000_000
 
@@ -21,13 +20,20 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a price is negative: give micro-dollars for a million tokens, 0 or more")
 
 
-def cost_microusd(completion: Completion, prices: Mapping[str, Price], default: Price) -> int:
-    """The completion's cost by its model's price; cached tokens are part of the input and have their own price."""
-    price = prices.get(completion.model, default)
-    cached = min(completion.cached_tokens, completion.input_tokens)
-    total = (
-        (completion.input_tokens - cached) * price.input_microusd
-        + cached * price.cached_microusd
-        + completion.output_tokens * price.output_microusd
+class Rates(NamedTuple):
+    """A price in lowest terms: micro-dollars for `tokens` tokens. Small numbers are quick to reckon with."""
+
+    per_input: int
+    per_cached: int
+    per_output: int
+    tokens: int
+
+
+def rates_of(price: Price) -> Rates:
+    common = gcd(price.input_microusd, price.cached_microusd, price.output_microusd, MILLION)
+    return Rates(
+        price.input_microusd // common,
+        price.cached_microusd // common,
+        price.output_microusd // common,
+        MILLION // common,
     )
-    return -(-total // MILLION)

@@ -19,12 +19,16 @@ accuracy is of the value, not of the rank: P99 is within 1 % of a value that rea
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, islice
 
-from topics.fields import TIME_US_MAX
+import numpy as np
+
+from topics.fields import SECOND_US, TIME_US_MAX
 from topics.records import Sketch
 
 ACCURACY_PERCENT = 1
+FEW = 16  # values for which NumPy's calls cost more than they save
 
 Counts = dict[int, int]
 """Bucket number -> how many values lie in it (at least one)."""
@@ -42,6 +46,7 @@ def _table() -> tuple[list[int], list[int]]:
 
 
 _HIGHEST, _ANSWERS = _table()
+_HIGHEST_FLOAT = np.array(_HIGHEST, dtype=np.float64)  # exact: whole numbers up to 2**53, but for the last
 BUCKETS_MAX = len(_HIGHEST)
 """No sketch can grow beyond this many buckets."""
 
@@ -69,22 +74,62 @@ def add_many(counts: Counts, values_us: Iterable[int]) -> None:
         add(counts, value_us)
 
 
+def add_seconds(measured: Sequence[tuple[Counts, list[float]]]) -> None:
+    """Count values in seconds, rounded to whole microseconds (halves to even), into their sketches."""
+    flat: list[float] = []
+    for _, values_s in measured:
+        flat += values_s
+    if len(flat) >= FEW:
+        _add_at_once(measured, flat)
+    else:
+        for counts, values_s in measured:
+            for value_s in values_s:
+                add(counts, round(value_s * SECOND_US))
+
+
+def _add_at_once(measured: Sequence[tuple[Counts, list[float]]], flat: list[float]) -> None:
+    """One search for the buckets of all values, which lie in `flat` as well; NumPy rounds as Python does."""
+    values_us = np.rint(np.fromiter(flat, np.float64, len(flat)) * SECOND_US)
+    for extreme_us in (values_us.min(), values_us.max()):
+        bucket_of(int(extreme_us))  # or an error: between the two all is well
+    buckets = iter(_HIGHEST_FLOAT.searchsorted(values_us).tolist())
+    for counts, values_s in measured:
+        count_before = counts.get
+        for bucket in islice(buckets, len(values_s)):
+            counts[bucket] = count_before(bucket, 0) + 1
+
+
 def merge(counts: Counts, other: Mapping[int, int]) -> None:
     """Add what `other` has counted: the sketch of both multisets together."""
     for bucket, count in other.items():
         counts[bucket] = counts.get(bucket, 0) + count
 
 
+def merge_record(counts: Counts, sketch: Sketch) -> None:
+    """The same with a record that has been checked."""
+    if not counts:
+        counts.update(zip(sketch.buckets, sketch.counts, strict=True))
+        return
+    count_before = counts.get
+    for bucket, count in zip(sketch.buckets, sketch.counts, strict=True):
+        counts[bucket] = count_before(bucket, 0) + count
+
+
 def quantile(counts: Mapping[int, int], numerator: int, denominator: int) -> int | None:
     """The value of rank ⌈q · n⌉ (at least 1) for q = numerator / denominator, within 1 %; None without values."""
-    if not 0 <= numerator <= denominator or denominator < 1:
-        raise SketchError(f"quantile {numerator}/{denominator} is not between 0 and 1")
-    rank = max(1, -(-sum(counts.values()) * numerator // denominator))
-    for bucket in sorted(counts):
-        rank -= counts[bucket]
-        if rank <= 0:
-            return _ANSWERS[bucket]
-    return None
+    return quantiles(counts, (numerator,), denominator)[0]
+
+
+def quantiles(counts: Mapping[int, int], numerators: Sequence[int], denominator: int) -> list[int | None]:
+    """Several quantiles of one sketch."""
+    if denominator < 1 or not all(0 <= numerator <= denominator for numerator in numerators):
+        raise SketchError(f"a quantile of {numerators}, over {denominator}, is not between 0 and 1")
+    if not counts:
+        return [None] * len(numerators)
+    buckets = sorted(counts)
+    ranks = list(accumulate([counts[bucket] for bucket in buckets]))  # of the highest value in each bucket
+    wanted = [max(1, -(-ranks[-1] * numerator // denominator)) for numerator in numerators]
+    return [_ANSWERS[buckets[bisect_left(ranks, rank)]] for rank in wanted]
 
 
 def to_record(counts: Mapping[int, int]) -> Sketch:
@@ -93,13 +138,18 @@ def to_record(counts: Mapping[int, int]) -> Sketch:
     return Sketch(buckets, [counts[bucket] for bucket in buckets])
 
 
-def from_record(sketch: Sketch) -> Counts:
-    """The table in a record; SketchError when the record is not one that `to_record` can have written."""
+def check_record(sketch: Sketch) -> None:
+    """SketchError when the record is not one that `to_record` can have written."""
     buckets, numbers = sketch.buckets, sketch.counts
     if len(buckets) != len(numbers):
         raise SketchError(f"{len(buckets)} buckets but {len(numbers)} counts")
-    if any(not 0 <= bucket < BUCKETS_MAX for bucket in buckets) or any(number < 1 for number in numbers):
+    if buckets and (min(buckets) < 0 or max(buckets) >= BUCKETS_MAX or min(numbers) < 1):
         raise SketchError(f"a bucket outside 0 to {BUCKETS_MAX - 1} or a count below 1")
     if len(set(buckets)) != len(buckets):
         raise SketchError("a bucket named twice")
-    return dict(zip(buckets, numbers, strict=True))
+
+
+def from_record(sketch: Sketch) -> Counts:
+    """The table in a record; SketchError when it is none."""
+    check_record(sketch)
+    return dict(zip(sketch.buckets, sketch.counts, strict=True))

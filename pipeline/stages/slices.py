@@ -17,18 +17,18 @@ it holds. After `revisable_us`: a dead letter.
 of the answers that ended in the slice. A surge shows when it is sent, and again when it is answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from pipeline.prices import Price, cost_microusd
-from pipeline.sketch import Counts, add, to_record
+from pipeline.cells import Cell, Place, forget_lightest, publish, settle
+from pipeline.prices import Price, rates_of
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
 from topics.codec import rfc3339
 from topics.control import Relayed
 from topics.fields import MINUTE_US, SECOND_US
-from topics.records import DeadLetter, Mark, OrganisationTokens, Slice
+from topics.records import DeadLetter, Mark
 from topics.table import BY_ALIAS
 from topics.traffic import Completion, Request, Tick
 
@@ -59,13 +59,13 @@ class SlicesParams(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Clock(Struct, tag="clock"):
-    """`latest_us`: highest event time seen. `marked_us`: the boundary up to which slices are out; None before any.
+    """`latest_us`: highest event time seen; -1 before any. `marked_us`: the boundary up to which slices are out.
 
     `kept_us`: slices that start earlier are final. `corrections`: (start, model) of published slices that late events
     have changed since the last boundary.
     """
 
-    latest_us: int = 0
+    latest_us: int = -1
     marked_us: int | None = None
     kept_us: int = 0
     corrections: list[tuple[int, str]] = []
@@ -75,23 +75,6 @@ class Models(Struct, tag="models"):
     """Which models have a cell in the slice that starts at the key's time."""
 
     names: list[str] = []
-
-
-class Cell(Struct, tag="cell"):
-    """What one slice of one model has counted. `revision`: the next to be published; `changed`: it is a correction."""
-
-    revision: int = 0
-    changed: bool = False
-    requests: int = 0
-    completions: int = 0
-    errors: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_microusd: int = 0
-    late_events: int = 0
-    first_token_us: Counts = {}
-    duration_us: Counts = {}
-    organisations: dict[str, int] = {}
 
 
 Value = Clock | Models | Cell
@@ -104,78 +87,114 @@ class Slices:
 
     def __init__(self, params: SlicesParams) -> None:
         self._params = params
+        self._rates = {model: rates_of(price) for model, price in params.prices.items()}
+        self._default_rates = rates_of(params.default_price)
 
     def step(self, state: State[Any], batch: Batch) -> list[Output]:
         outputs: list[Output] = []
         clock = state.get(CLOCK) or Clock()
-        for offset, event in zip(batch.offsets, batch.events, strict=True):
-            kind = type(event)
-            if kind is Relayed:
-                continue  # concerns quotas, and its time is not this partition's
-            if kind is not Tick and (letter := self._count(state, clock, batch.partition, offset, event)):
-                outputs.append(letter)
-            if event.time_us > clock.latest_us or clock.marked_us is None:
-                clock.latest_us = max(clock.latest_us, event.time_us)
-                outputs += self._advance(state, clock, batch, offset)
+        events = zip(batch.offsets, batch.events, strict=True)
+        passing: int | None = 0
+        while passing is not None:
+            places: list[Place] = []
+            passing = self._place(state, clock, batch.partition, events, places, outputs)
+            if places:
+                settle(places, self._rates, self._default_rates)
+            if passing is not None:
+                outputs += self._advance(state, clock, batch, passing)
         if batch.events:
             state.put(CLOCK, clock)
         return outputs
 
-    def _count(
-        self, state: State[Any], clock: Clock, partition: int, offset: int, event: Request | Completion
-    ) -> Output | None:
-        start_us = event.time_us - event.time_us % self._params.slice_us
-        late = clock.marked_us is not None and start_us + self._params.slice_us <= clock.marked_us
-        if late and start_us < clock.kept_us:
-            return _too_late(partition, offset, event, clock.kept_us)
-        key = f"{start_us} {event.model}"
-        cell = state.values.get(key)
+    def _place(
+        self,
+        state: State[Any],
+        clock: Clock,
+        partition: int,
+        events: Iterator[tuple[int, Any]],
+        places: list[Place],
+        outputs: list[Output],
+    ) -> int | None:
+        """Put events into places up to one that moves the watermark past a boundary: its offset, or None at the end.
+
+        The loop over all events: it is in one piece, and reads an attribute where the type is known, because it costs
+        as much as all the rest. Organisations are counted here, since which are forgotten depends on the order.
+        """
+        slice_us, organisations_max = self._params.slice_us, self._params.organisations_max
+        latest_us = clock.latest_us
+        passing_us = 0 if clock.marked_us is None else clock.marked_us + slice_us + self._params.lateness_us
+        start_us = end_us = 0  # of the slice whose places are `by_model`: the last event's
+        by_model: dict[str, Place] = {}
+        slices: dict[int, dict[str, Place]] = {}
+        passing: int | None = None
+        for offset, event in events:
+            kind = type(event)
+            if kind is Completion:
+                time_us, model = event.time_us, event.model
+                organisation, tokens = event.organisation, event.output_tokens
+            elif kind is Request:
+                time_us, model = event.time_us, event.model
+                organisation, tokens = event.organisation, event.input_tokens
+            elif kind is Relayed:
+                continue  # concerns quotas, and its time is not this partition's
+            else:
+                time_us = event.time_us
+            if kind is not Tick:
+                if not start_us <= time_us < end_us:
+                    if time_us < clock.kept_us:
+                        outputs.append(_too_late(partition, offset, event, clock.kept_us))
+                        continue
+                    start_us = time_us - time_us % slice_us
+                    end_us = start_us + slice_us
+                    by_model = slices.setdefault(start_us, {})
+                place = by_model.get(model)
+                if place is None:
+                    place = by_model[model] = (self._opened(state, clock, start_us, model), [])
+                    places.append(place)
+                cell, completions = place
+                if kind is Completion:
+                    completions.append(event)
+                else:
+                    cell.requests += 1
+                organisations = cell.organisations
+                if organisation in organisations:
+                    organisations[organisation] += tokens
+                else:
+                    organisations[organisation] = tokens
+                    if len(organisations) > organisations_max:
+                        forget_lightest(cell, organisations_max)
+                if cell.changed:
+                    cell.late_events += 1
+            if time_us > latest_us:
+                latest_us = time_us
+                if time_us >= passing_us:
+                    passing = offset
+                    break
+        clock.latest_us = latest_us
+        return passing
+
+    def _opened(self, state: State[Any], clock: Clock, start_us: int, model: str) -> Cell:
+        """The model's cell in this slice, or the common one of all models that are too many."""
+        key = f"{start_us} {model}"
+        cell: Cell | None = state.values.get(key)
         if cell is None:
-            key, cell = self._opened(state, start_us, event.model)
-        if isinstance(event, Request):
-            self._count_request(cell, event)
-        else:
-            self._count_completion(cell, event)
-        if late:
+            key, cell = self._new_cell(state, start_us, model)
+        if clock.marked_us is not None and start_us + self._params.slice_us <= clock.marked_us:
             _note_late(clock, cell, start_us, key)
         state.put(key, cell)
-        return None
+        return cell
 
-    def _opened(self, state: State[Any], start_us: int, model: str) -> tuple[str, Cell]:
-        """A new cell, or the common one of all models that are too many."""
+    def _new_cell(self, state: State[Any], start_us: int, model: str) -> tuple[str, Cell]:
         models: Models = state.get(str(start_us)) or Models()
         if len(models.names) >= self._params.models_max:
             model = OTHER_MODELS
         key = f"{start_us} {model}"
-        if model not in models.names:
+        cell: Cell | None = state.get(key)
+        if cell is None:
+            cell = Cell()
             models.names.append(model)
             state.put(str(start_us), models)
-        return key, state.get(key) or Cell()
-
-    def _count_request(self, cell: Cell, request: Request) -> None:
-        cell.requests += 1
-        self._count_tokens(cell, request.organisation, request.input_tokens)
-
-    def _count_completion(self, cell: Cell, completion: Completion) -> None:
-        params = self._params
-        cell.completions += 1
-        cell.input_tokens += completion.input_tokens
-        cell.output_tokens += completion.output_tokens
-        cell.cost_microusd += cost_microusd(completion, params.prices, params.default_price)
-        self._count_tokens(cell, completion.organisation, completion.output_tokens)
-        if completion.error_type:
-            cell.errors += 1
-            return
-        if completion.first_token_s is not None:
-            add(cell.first_token_us, round(completion.first_token_s * SECOND_US))
-        if completion.duration_s is not None:
-            add(cell.duration_us, round(completion.duration_s * SECOND_US))
-
-    def _count_tokens(self, cell: Cell, organisation: str, tokens: int) -> None:
-        organisations = cell.organisations
-        organisations[organisation] = organisations.get(organisation, 0) + tokens
-        if len(organisations) > self._params.organisations_max:
-            cell.organisations = dict(_most(organisations, self._params.organisations_max // 2))
+        return key, cell
 
     def _advance(self, state: State[Any], clock: Clock, batch: Batch, offset: int) -> list[Output]:
         """Publish what the watermark has passed: slices, then corrections, then one mark for all boundaries passed."""
@@ -190,7 +209,11 @@ class Slices:
         corrected = [(start_us, model, marked_us + slice_us) for start_us, model in sorted(clock.corrections)]
         outputs: list[Output] = []
         for start_us, model, at_us in passed + corrected:
-            value = self._published(state, batch.partition, offset, len(outputs), start_us, model, at_us)
+            key = f"{start_us} {model}"
+            cell: Cell = state.values[key]
+            where = (batch.partition, offset, len(outputs))
+            value = publish(cell, where, start_us, model, at_us, self._params.top_organisations)
+            state.put(key, cell)
             outputs.append(Output(offset, "slices", model, value))
         clock.corrections = []
         clock.marked_us = boundary_us
@@ -203,36 +226,6 @@ class Slices:
             offset=offset,
         )
         return [*outputs, Output(offset, "slices", EVERY_PARTITION, mark)]
-
-    def _published(
-        self, state: State[Any], partition: int, offset: int, index: int, start_us: int, model: str, at_us: int
-    ) -> Slice:
-        key = f"{start_us} {model}"
-        cell: Cell = state.values[key]
-        revision, cell.revision, cell.changed = cell.revision, cell.revision + 1, False
-        state.put(key, cell)
-        return Slice(
-            id=f"{partition}-{offset}-{index}",
-            time_us=at_us,
-            model=model,
-            start_us=start_us,
-            partition=partition,
-            offset=offset,
-            revision=revision,
-            requests=cell.requests,
-            completions=cell.completions,
-            errors=cell.errors,
-            input_tokens=cell.input_tokens,
-            output_tokens=cell.output_tokens,
-            cost_microusd=cell.cost_microusd,
-            late_events=cell.late_events,
-            first_token_us=to_record(cell.first_token_us),
-            duration_us=to_record(cell.duration_us),
-            top_organisations=[
-                OrganisationTokens(name, tokens)
-                for name, tokens in _most(cell.organisations, self._params.top_organisations)
-            ],
-        )
 
     def _forget(self, state: State[Any], clock: Clock) -> None:
         """Drop the slices that no late event may change any more."""
@@ -249,7 +242,6 @@ class Slices:
 
 def _note_late(clock: Clock, cell: Cell, start_us: int, key: str) -> None:
     """A slice that was published (or, without events, passed over) becomes a correction."""
-    cell.late_events += 1
     cell.revision = max(cell.revision, 1)
     if not cell.changed:
         cell.changed = True
@@ -267,10 +259,6 @@ def _starts(state: State[Any], begin_us: int, end_us: int, slice_us: int) -> Seq
 def _models(state: State[Any], start_us: int) -> list[str]:
     models: Models | None = state.get(str(start_us))
     return sorted(models.names) if models else []
-
-
-def _most(organisations: dict[str, int], count: int) -> list[tuple[str, int]]:
-    return sorted(organisations.items(), key=lambda item: (-item[1], item[0]))[:count]
 
 
 def _too_late(partition: int, offset: int, event: Request | Completion, kept_us: int) -> Output:

@@ -31,15 +31,15 @@ from pipeline.minutes import (
     Known,
     Minute,
     Progress,
-    cell_key,
     due_key,
     forget_minutes,
     keep,
     minute_key,
     postpone,
+    slices_of,
     was_heard,
 )
-from pipeline.sketch import SketchError, from_record
+from pipeline.sketch import SketchError, check_record
 from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
 from topics.fields import HOUR_US, MINUTE_US
@@ -120,8 +120,8 @@ class Windows:
             reason = f"too far ahead: some traffic partition has not marked anything after {rfc3339(slowest_us)}"
             return "start_us", f"{reason}; a tick in every partition moves it on"
         try:
-            from_record(part.first_token_us)
-            from_record(part.duration_us)
+            check_record(part.first_token_us)
+            check_record(part.duration_us)
         except SketchError as error:
             return "duration_us", f"not a sketch: {error}"
         return None
@@ -164,47 +164,50 @@ class Windows:
         known: Known = state.get(KNOWN) or Known()
         minute: Minute | None = state.get(minute_key(start_us))
         before = dict(known.models)
-        known.models.update(dict.fromkeys(minute.models if minute else [], start_us))
+        known.models.update(dict.fromkeys(minute.models if minute else (), start_us))
         self._forget_models(known, start_us)
         if known.models != before:
             state.put(KNOWN, known)
         forget_minutes(state, progress, start_us - self._params.revisable_us)
-        return [self._window(state, progress, start_us, model, end_us, 0) for model in sorted(known.models)]
+        return self._windows(state, progress, end_us, start_us, dict.fromkeys(sorted(known.models), 0))
 
     def _correct(self, state: State[Any], progress: Progress, boundary_us: int) -> list[MetricWindow]:
         due: Due = state.get(due_key(boundary_us)) or Due()
-        changed = {
-            (part.start_us - part.start_us % self._params.window_us, part.model)
-            for part in sorted(due.slices, key=lambda part: (part.partition, part.offset))
-            if keep(state, progress, part, self._params.window_us)
-        }
+        changed: dict[int, set[str]] = {}
+        for part in sorted(due.slices.values(), key=lambda part: (part.partition, part.offset)):
+            if keep(state, progress, part, self._params.window_us):
+                changed.setdefault(part.start_us - part.start_us % self._params.window_us, set()).add(part.model)
         state.drop(due_key(boundary_us))
         progress.due.remove(boundary_us)
-        return [self._revised(state, progress, start_us, model, boundary_us) for start_us, model in sorted(changed)]
+        windows: list[MetricWindow] = []
+        for start_us, models in sorted(changed.items()):
+            revisions = self._revised(state, start_us, sorted(models))
+            windows += self._windows(state, progress, boundary_us, start_us, revisions)
+        return windows
 
-    def _revised(
-        self, state: State[Any], progress: Progress, start_us: int, model: str, boundary_us: int
-    ) -> MetricWindow:
+    def _revised(self, state: State[Any], start_us: int, models: list[str]) -> dict[str, int]:
         minute: Minute = state.values[minute_key(start_us)]
-        revision = minute.revisions[model] = minute.revisions.get(model, 0) + 1
+        revisions = {model: minute.models[model] + 1 for model in models}
+        minute.models.update(revisions)
         state.put(minute_key(start_us), minute)
-        return self._window(state, progress, start_us, model, boundary_us, revision)
+        return revisions
 
-    def _window(
-        self, state: State[Any], progress: Progress, start_us: int, model: str, time_us: int, revision: int
-    ) -> MetricWindow:
-        minute: Minute | None = state.get(minute_key(start_us))
-        starts = minute.starts if minute else []
-        cells = (state.get(cell_key(start, number, model)) for start in starts for number in range(progress.partitions))
-        return merged_window(
-            [cell for cell in cells if cell is not None],
-            time_us=time_us,
-            model=model,
-            start_us=start_us,
-            end_us=start_us + self._params.window_us,
-            revision=revision,
-            top=self._params.top_organisations,
-        )
+    def _windows(
+        self, state: State[Any], progress: Progress, time_us: int, start_us: int, revisions: dict[str, int]
+    ) -> list[MetricWindow]:
+        """One minute's windows of these models, in their order."""
+        return [
+            merged_window(
+                slices,
+                time_us=time_us,
+                model=model,
+                start_us=start_us,
+                end_us=start_us + self._params.window_us,
+                revision=revisions[model],
+                top=self._params.top_organisations,
+            )
+            for model, slices in slices_of(state, progress, start_us, revisions)
+        ]
 
     def _forget_models(self, known: Known, start_us: int) -> None:
         """Models that have been idle for too long, or are too many: those that have been idle longest."""

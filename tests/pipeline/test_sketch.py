@@ -6,13 +6,16 @@ from hypothesis import strategies as st
 
 from pipeline.sketch import (
     BUCKETS_MAX,
+    FEW,
     Counts,
     SketchError,
     add,
     add_many,
+    add_seconds,
     bucket_of,
     from_record,
     merge,
+    merge_record,
     quantile,
     to_record,
 )
@@ -43,11 +46,36 @@ def test_merging_is_the_sketch_of_the_union(one: list[int], two: list[int]) -> N
     merged = sketch_of(one)
     merge(merged, sketch_of(two))
     assert merged == sketch_of(one + two)
+    recorded: Counts = {}
+    merge_record(recorded, to_record(sketch_of(one)))
+    merge_record(recorded, to_record(sketch_of(two)))
+    assert recorded == merged
 
 
 @given(LISTS.flatmap(lambda values_us: st.tuples(st.just(values_us), st.permutations(values_us))))
 def test_order_does_not_matter(both: tuple[list[int], list[int]]) -> None:
     assert sketch_of(both[0]) == sketch_of(both[1])
+
+
+VALUES_S = st.one_of(
+    st.floats(0, 86_400),
+    st.integers(0, 2 * 10**9).map(lambda halves: halves / 2_000_000),  # halves of a microsecond: to even
+)
+
+
+@given(st.lists(st.lists(VALUES_S, max_size=30), max_size=4))
+def test_seconds_are_rounded_and_counted_into_their_own_sketches(groups: list[list[float]]) -> None:
+    measured: list[tuple[Counts, list[float]]] = [({}, values_s) for values_s in groups]
+    add_seconds(measured)
+    expected = [sketch_of([round(value_s * 1_000_000) for value_s in values_s]) for values_s in groups]
+    assert [counts for counts, _ in measured] == expected
+
+
+@pytest.mark.parametrize("others", [0, FEW])
+@pytest.mark.parametrize("value_s", [-1.0, TIME_US_MAX / 1e6 * 2])
+def test_seconds_out_of_range_are_refused_among_few_and_many(others: int, value_s: float) -> None:
+    with pytest.raises(SketchError, match="outside"):
+        add_seconds([({}, [1.0] * others + [value_s])])
 
 
 @given(LISTS)
@@ -91,5 +119,5 @@ def test_records_that_nobody_can_have_written_are_refused(record: Sketch) -> Non
 
 
 def test_a_quantile_beyond_one_is_refused() -> None:
-    with pytest.raises(SketchError, match="3/2"):
+    with pytest.raises(SketchError, match="not between 0 and 1"):
         quantile({1: 1}, 3, 2)

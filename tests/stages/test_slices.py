@@ -1,13 +1,16 @@
 """Slices: small cases in seconds, and an oracle that counts the traffic without any state."""
 
 from collections import Counter
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipeline.prices import Price, cost_microusd
-from pipeline.sketch import from_record, quantile
+from pipeline.prices import Price
+from pipeline.sketch import Counts, add_many, from_record, quantile
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
 from pipeline.stages.slices import OTHER_MODELS, Slices, SlicesParams
 from tests.streams.slices import streams
@@ -40,6 +43,11 @@ def tick(at_s: float) -> Tick:
 def run(*events: Any, params: SlicesParams | None = None) -> list[Output]:
     stage = Slices(params or SlicesParams())
     return stage.step(State(), Batch(2, 3, range(100, 100 + len(events)), events))
+
+
+def cost_of(*completions: Completion, **prices: Any) -> int:
+    (part,) = slices_in(run(*completions, tick(60), params=SlicesParams(**prices)))
+    return part.cost_microusd
 
 
 def slices_in(outputs: list[Output]) -> list[Slice]:
@@ -159,11 +167,58 @@ def test_relayed_events_do_not_move_time() -> None:
 def test_cost_is_rounded_up_and_cached_input_has_its_own_price() -> None:
     price = Price(input_microusd=2_000_000, cached_microusd=500_000, output_microusd=10_000_000)
     one = end(0, input_tokens=100, cached_tokens=40, output_tokens=3)
-    assert cost_microusd(one, {"owl": price}, Price()) == 60 * 2 + 20 + 30
-    assert cost_microusd(replace(one, cached_tokens=41), {"owl": price}, Price()) == 59 * 2 + 21 + 30
-    assert cost_microusd(replace(one, cached_tokens=500), {}, price) == 50 + 30
-    (part,) = slices_in(run(one, tick(60), params=SlicesParams(default_price=price)))
-    assert part.cost_microusd == 170
+    assert cost_of(one, default_price=price) == 60 * 2 + 20 + 30
+    assert cost_of(replace(one, cached_tokens=41), prices={"owl": price}) == 59 * 2 + 21 + 30
+    assert cost_of(replace(one, cached_tokens=500), default_price=price) == 50 + 30
+    assert cost_of(*[replace(one, cached_tokens=41)] * 3, prices={"owl": price}) == 3 * (59 * 2 + 21 + 30)
+
+
+def test_models_that_share_a_cell_keep_their_prices() -> None:
+    dear, cheap = Price(output_microusd=90_000_000), Price(output_microusd=2_000_000)
+    events = [end(0, model=model, input_tokens=0) for model in ("first", "dear", "cheap", "dear")]
+    (others, _) = slices_in(
+        run(*events, tick(60), params=SlicesParams(models_max=1, prices={"dear": dear, "cheap": cheap}))
+    )
+    assert (others.model, others.cost_microusd) == (OTHER_MODELS, 7 * (90 + 2 + 90))
+
+
+@given(
+    st.builds(Price, *[st.integers(0, 40_000_000)] * 3),
+    st.lists(st.tuples(*[st.integers(0, 100_000_000)] * 3), min_size=1, max_size=9),
+)
+def test_cost_is_the_sum_of_costs_each_rounded_up(price: Price, tokens: list[tuple[int, int, int]]) -> None:
+    ends = [end(0, input_tokens=i, cached_tokens=c, output_tokens=o) for i, c, o in tokens]
+    exact = [
+        Fraction((i - min(c, i)) * price.input_microusd + min(c, i) * price.cached_microusd, 1_000_000)
+        + Fraction(o * price.output_microusd, 1_000_000)
+        for i, c, o in tokens
+    ]
+    assert cost_of(*ends, default_price=price) == sum(ceil(cost) for cost in exact)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.booleans()), min_size=1, max_size=60))
+def test_organisations_are_forgotten_in_the_order_of_events(draws: list[tuple[int, int, bool]]) -> None:
+    """Requests and completions of all models that share a cell, in one order."""
+    events: list[Any] = [ask(0, model="first", organisation="nobody")]
+    followed: dict[str, int] = {}
+    for number, (who, tokens, ends) in enumerate(draws):
+        fields = {"organisation": f"o{who}", "model": f"m{number % 3}"}
+        events.append(end(1, output_tokens=tokens, **fields) if ends else ask(1, tokens, **fields))
+        followed[f"o{who}"] = followed.get(f"o{who}", 0) + tokens
+        if len(followed) > 4:
+            followed = dict(sorted(followed.items(), key=lambda item: (-item[1], item[0]))[:2])
+    others, _ = slices_in(run(*events, tick(60), params=SlicesParams(models_max=1, organisations_max=4)))
+    named = {entry.organisation: entry.tokens for entry in others.top_organisations}
+    assert named == followed
+
+
+@given(st.lists(st.floats(0, 86_400), min_size=1, max_size=60))
+def test_latencies_are_counted_one_by_one_or_many_at_once(values_s: list[float]) -> None:
+    counts: Counts = {}
+    add_many(counts, [round(value_s * SECOND_US) for value_s in values_s])
+    events = [end(1, first_token_s=value_s, duration_s=value_s) for value_s in values_s]
+    (part,) = slices_in(run(*events, tick(60)))
+    assert (from_record(part.first_token_us), from_record(part.duration_us)) == (counts, counts)
 
 
 @settings(deadline=None)
