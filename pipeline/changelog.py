@@ -5,8 +5,8 @@ lane's, the same in whichever process: opening it makes the broker refuse whoeve
 was stopped or cut off and goes on as if nothing had happened), and end what that one had begun. So what is read after
 opening is final.
 
-Faust's tables are not used: they write key by key outside of any transaction, nobody can be shut out from them, and
-they are read back at some 30,000 keys a second (docs/decisions/0006).
+Faust's tables are not used: nobody can be shut out from them, and they are read back record by record, which takes
+minutes for a million keys (docs/decisions/0006).
 """
 
 from collections.abc import Sequence
