@@ -8,6 +8,8 @@ the remainder is carried exactly, in 1/`period_us` of a token:
 
 so refilling in one step or in many comes to the same, and no rounding ever adds a token. Tokens may fall below zero:
 that is debt, which refilling pays before anything is granted. Time never runs backwards: an older time refills nothing.
+A fraction is worth what it is only under the limit it was earned under; one that no refill under the present limit can
+have left (the settings were changed) counts as none.
 
 The same algorithm as a meter is GCRA (ITU-T I.371); a bucket is used here since debt and refunds are plain additions.
 
@@ -19,6 +21,8 @@ The same algorithm as a meter is GCRA (ITU-T I.371); a bucket is used here since
 (4, 500000)
 """
 
+from math import gcd
+
 import msgspec
 
 from topics.fields import TIME_US_MAX
@@ -27,15 +31,20 @@ FOREVER_US = TIME_US_MAX
 """The wait for what never comes."""
 
 
-class Limit(msgspec.Struct, frozen=True):
+class Limit(msgspec.Struct, frozen=True, gc=False):
     """What a bucket is: `rate_tokens` are granted per `period_us`, and at most `capacity_tokens` are saved up."""
 
     capacity_tokens: int
     rate_tokens: int
     period_us: int
 
+    def in_lowest_terms(self) -> "Limit":
+        """The same limit in smaller numbers, which are quicker to reckon with: 1 token in 1,296 µs, not 2 G a month."""
+        divisor = gcd(self.rate_tokens, self.period_us)
+        return Limit(self.capacity_tokens, self.rate_tokens // divisor, self.period_us // divisor)
 
-class Level(msgspec.Struct):
+
+class Level(msgspec.Struct, array_like=True, gc=False):
     """How full a bucket is at `time_us`: `tokens` (negative: debt) and `fraction` in 1/period_us of a token."""
 
     tokens: int
@@ -51,6 +60,8 @@ def full(limit: Limit, time_us: int) -> Level:
 def refill(level: Level, limit: Limit, time_us: int) -> None:
     """Bring the bucket to `time_us`; a time that is not later grants nothing."""
     elapsed_us = time_us - level.time_us
+    if level.fraction >= limit.period_us:
+        level.fraction = 0
     if elapsed_us > 0:
         granted, level.fraction = divmod(elapsed_us * limit.rate_tokens + level.fraction, limit.period_us)
         level.tokens += granted

@@ -48,6 +48,24 @@ def test_the_wait_is_exact(limit: Limit, spent: int, wanted: int, begun_us: int)
         assert early.tokens < wanted
 
 
+@given(LIMITS, st.integers(-(10**6), 10**8), st.lists(SPANS_US, max_size=4), st.integers(1, 10**8))
+def test_a_limit_in_lowest_terms_is_the_same_limit(limit: Limit, tokens: int, spans_us: list[int], wanted: int) -> None:
+    lowest = limit.in_lowest_terms()
+    level, low = Level(tokens, 0, 0), Level(tokens, 0, 0)
+    for span_us in spans_us:
+        refill(level, limit, level.time_us + span_us)
+        refill(low, lowest, low.time_us + span_us)
+    assert (low.tokens, low.time_us) == (level.tokens, level.time_us)
+    assert Fraction(low.fraction, lowest.period_us) == Fraction(level.fraction, limit.period_us)
+    assert wait_us(low, lowest, wanted) == wait_us(level, limit, wanted)
+
+
+def test_a_fraction_from_other_settings_is_worth_no_token() -> None:
+    level = Level(tokens=3, fraction=999_999, time_us=0)
+    refill(level, Limit(capacity_tokens=10, rate_tokens=1, period_us=1_000), 500)
+    assert level == Level(3, 500, 500)
+
+
 def test_time_running_backwards_grants_nothing() -> None:
     limit = Limit(capacity_tokens=10, rate_tokens=1, period_us=1_000_000)
     level = Level(0, 0, 0)
