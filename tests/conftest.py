@@ -4,8 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from pipeline.broker import temporary_broker
+
+settings.register_profile("tidegate", deadline=None)  # a time limit would fail on a busy machine, and prove nothing
+settings.load_profile("tidegate")
 
 
 @pytest.fixture(scope="session")
