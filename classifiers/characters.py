@@ -12,10 +12,12 @@ space, except that controls inside a word vanish with the format characters: the
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from typing import Final
 
+DISTINCT_REPLACED_MAX: Final = 16
 FOLD_CACHE_CODEPOINTS_MAX: Final = 16_384
 FOLD_ROUNDS_MAX: Final = 6
 
@@ -108,6 +110,43 @@ class _WordTable(dict[int, str]):
         return word
 
 
+class _SeenTable(dict[int, str]):
+    """For `str.translate`: the fold, with "?" (which no pattern knows) for all but ASCII, letters and digits."""
+
+    def __missing__(self, code: int) -> str:
+        seen = "".join(part if part.isascii() or part.isalnum() else "?" for part in FOLD[code])
+        if len(self) < FOLD_CACHE_CODEPOINTS_MAX:
+            self[code] = seen
+        return seen
+
+
 WORD: Final = _WordTable()
-ASCII_WORDS: Final = bytes(ord(WORD[code].lower()) if code < 128 else 32 for code in range(256))
-"""For `bytes.translate`: an ASCII text lowered and reduced to words in one pass, one byte for one byte."""
+SEEN: Final = _SeenTable()
+UTF8_WORDS: Final = bytes(ord(WORD[code].lower()) if code < 128 else code for code in range(256))
+"""For `bytes.translate`: a text's ASCII lowered and reduced to words in one pass; what is not ASCII stays as it is."""
+
+_STRANGE: Final = re.compile(r"[^\t\n\r -_a-~]")
+"""Code points that folding may change, but for upper-case ASCII."""
+
+
+def strange_characters(text: str) -> set[str]:
+    """The distinct code points of a text that folding may change, but for upper-case ASCII."""
+    ordinary = len(text.encode("ascii", "ignore"))
+    return set(_STRANGE.findall(text) if 2 * ordinary > len(text) else text)
+
+
+def replaced(text: str, strange: set[str], table: dict[int, str]) -> str:
+    """`text.translate(table)` but for ordinary ASCII, which stays; quick where few code points are `strange`.
+
+    `table` must leave its own results as they are, as `FOLD`, `SEEN` and `WORD` do.
+    """
+    if len(strange) > DISTINCT_REPLACED_MAX:
+        return text.translate(table)
+    for character in strange:
+        text = text.replace(character, table[ord(character)])
+    return text
+
+
+def lowered(text: str) -> str:
+    """ASCII letters in lower case, all else as it is."""
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")

@@ -57,22 +57,32 @@ def _rot13(segment: str) -> str:
 
 
 class Decoder(NamedTuple):
-    """`sign` finds the segments; `needs`, where set, must be somewhere in the text as well."""
+    """`sign` finds the segments; `needs`, where set, must be somewhere in the text as well.
+
+    `hints` are cheap to look for: without one of them in the casefolded text the rest cannot match.
+    """
 
     kind: str
     sign: Any
     decode: Callable[[str], str | None]
+    hints: tuple[str, ...] = ("",)
     needs: Any = None
 
 
 _WHOLE: Final = re2.compile(r"(?s).+")
 DECODERS: Final = (
     Decoder("base64", re2.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}"), _base64),
-    Decoder("percent", re2.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*){2,}"), unquote),
-    Decoder("html", re2.compile(r"\S*&#[xX]?[0-9A-Fa-f]{2,6};.*"), html.unescape),
+    Decoder("percent", re2.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*){2,}"), unquote, ("%",)),
+    Decoder("html", re2.compile(r"\S*&#[xX]?[0-9A-Fa-f]{2,6};.*"), html.unescape, ("&#",)),
     Decoder("hexadecimal", re2.compile(r"(?:(?:\\x)?[0-9A-Fa-f]{2}[ :]?){6,}"), _hexadecimal),
-    Decoder("rot13", _WHOLE, _rot13, re2.compile(r"(?i)\b(?:rot ?-?13|caesar|cipher)\b")),
-    Decoder("reversed", _WHOLE, lambda text: text[::-1], re2.compile(r"(?i)\b(?:reversed?|backwards?)\b")),
+    Decoder("rot13", _WHOLE, _rot13, ("13", "caesar", "cipher"), re2.compile(r"(?i)\b(?:rot ?-?13|caesar|cipher)\b")),
+    Decoder(
+        "reversed",
+        _WHOLE,
+        lambda text: text[::-1],
+        ("reverse", "backward"),
+        re2.compile(r"(?i)\b(?:reversed?|backwards?)\b"),
+    ),
 )
 
 
@@ -86,19 +96,28 @@ class Decoded(NamedTuple):
 
 
 def _readable(text: str) -> bool:
+    if len(text) < 4 or text.isprintable():
+        return len(text) >= 4
     printable = sum(character.isprintable() or character.isspace() for character in text)
-    return len(text) >= 4 and printable >= PRINTABLE_SHARE_MIN * len(text)
+    return printable >= PRINTABLE_SHARE_MIN * len(text)
+
+
+def _decoders(text: str) -> Iterator[Decoder]:
+    folded = text.casefold()
+    for decoder in DECODERS:
+        if any(hint in folded for hint in decoder.hints) and (decoder.needs is None or decoder.needs.search(text)):
+            yield decoder
 
 
 def _segments(text: str) -> Iterator[Decoded]:
-    for decoder in DECODERS:
-        if decoder.needs is not None and decoder.needs.search(text) is None:
-            continue
-        for match in decoder.sign.finditer(text):
-            segment = match.group()[:SEGMENT_CHARACTERS_MAX]
+    searched = text.encode() if text.isascii() else text  # the same offsets, without RE2's way back from bytes
+    for decoder in _decoders(text):
+        for match in decoder.sign.finditer(searched):
+            start, end = match.span()
+            segment = text[start : min(end, start + SEGMENT_CHARACTERS_MAX)]
             decoded = decoder.decode(segment)
             if decoded is not None and decoded != segment and _readable(decoded):
-                yield Decoded(decoder.kind, decoded, match.start(), match.start() + len(segment))
+                yield Decoded(decoder.kind, decoded, start, start + len(segment))
 
 
 def decoded_segments(text: str) -> list[Decoded]:

@@ -1,5 +1,7 @@
 """Tier 1 of moderation: keywords and patterns on normalised text, with context. Microseconds a text, no model.
 
+Most texts hold no evidence, which the `sieve` tells of a whole batch; only the others are looked at closely.
+
 For each category c the evidence is
     E_c = sum(intent rules) + max(0, sum(mention rules) + sum(mitigating rules))
 over the distinct rules that hold in any view of the text, and the score is
@@ -20,8 +22,9 @@ from typing import Final
 
 from classifiers.lexicon import Lexicon, Rule, default_lexicon
 from classifiers.matching import Place, matching_rules
-from classifiers.normalise import WINDOW_CHARACTERS, characters_skipped, is_plain, normalise, windows
-from classifiers.verdict import CATEGORIES, Span, Thresholds, Verdict
+from classifiers.normalise import characters_skipped, normalise, windows
+from classifiers.sieve import texts_to_look_at
+from classifiers.verdict import CATEGORIES, NOTHING_FOUND, Span, Thresholds, Verdict
 from classifiers.views import View
 
 EVIDENCE_NEEDED: Final = 3.0
@@ -30,6 +33,7 @@ DECODED_HARM: Final = Rule("decoded-harm", ("jailbreak",), ("encoded",), 3.0, in
 PLAIN_ENCODINGS: Final = frozenset({"html", "percent"})
 """Encodings that text picks up on its way through the web, so that finding one says nothing of intent."""
 DEFAULT_THRESHOLDS: Final = Thresholds()
+_NO_EVIDENCE: Final = dict.fromkeys(CATEGORIES, 0.0)
 
 Evidence = dict[str, tuple[Rule, Place]]
 """Rules that hold, by name, each with the span of the original text where it was first seen."""
@@ -37,14 +41,14 @@ Evidence = dict[str, tuple[Rule, Place]]
 
 def _collect(evidence: Evidence, lexicon: Lexicon, view: View, offset: int) -> None:
     words = view.words()
-    if not lexicon.may_hold_evidence(words):
-        return
     hits = lexicon.hits(words)
+    if hits.keys().isdisjoint(lexicon.positive):
+        return
     before = len(evidence)
     for table in (lexicon.positive, lexicon.mitigating):
-        for rule, (start, end) in matching_rules(words, hits, table):
+        for rule, (start, end) in matching_rules(words, hits, table, evidence):
             first, last = view.original_span(start, end)
-            evidence.setdefault(rule.name, (rule, (first + offset, last + offset)))
+            evidence[rule.name] = (rule, (first + offset, last + offset))
     if view.kind not in PLAIN_ENCODINGS and view.segment is not None and len(evidence) > before:
         evidence.setdefault(DECODED_HARM.name, (DECODED_HARM, (view.segment[0] + offset, view.segment[1] + offset)))
 
@@ -57,18 +61,14 @@ def _evidence(text: str, lexicon: Lexicon) -> Evidence:
     return evidence
 
 
-def _strength(evidence: Evidence, category: str) -> float:
-    """E_c of the module's formula; 0.0 when nothing speaks for the category."""
-    intent = mention = mitigation = 0.0
+def _strengths(evidence: Evidence) -> dict[str, float]:
+    """E_c of the module's formula for each category; 0.0 when nothing speaks for it."""
+    intent, mention, mitigation = _NO_EVIDENCE.copy(), _NO_EVIDENCE.copy(), _NO_EVIDENCE.copy()
     for rule, _ in evidence.values():
-        if category in rule.categories:
-            if rule.intent:
-                intent += rule.weight
-            elif rule.weight > 0:
-                mention += rule.weight
-            else:
-                mitigation += rule.weight
-    return intent + max(0.0, mention + mitigation)
+        sums = intent if rule.intent else mention if rule.weight > 0 else mitigation
+        for category in rule.categories:
+            sums[category] += rule.weight
+    return {category: intent[category] + max(0.0, mention[category] + mitigation[category]) for category in CATEGORIES}
 
 
 def _score(strength: float) -> float:
@@ -87,23 +87,18 @@ def _spans(evidence: Evidence, category_scores: dict[str, float]) -> list[Span]:
 
 
 def _verdict(evidence: Evidence, thresholds: Thresholds, skipped: int) -> Verdict:
-    scores = {category: _score(_strength(evidence, category)) for category in CATEGORIES}
+    scores = {category: _score(strength) for category, strength in _strengths(evidence).items()}
     flags = {category: score >= thresholds.of(category) for category, score in scores.items()}
     return Verdict(any(flags.values()), flags, scores, _spans(evidence, scores), characters_skipped=skipped)
 
 
-def _nothing_found() -> Verdict:
-    return Verdict(False, dict.fromkeys(CATEGORIES, False), dict.fromkeys(CATEGORIES, 0.0), [])
-
-
-def score(text: str, thresholds: Thresholds = DEFAULT_THRESHOLDS, lexicon: Lexicon | None = None) -> Verdict:
-    """The verdict on one text of any length and content; it never raises."""
-    lexicon = lexicon or default_lexicon()
-    if len(text) <= WINDOW_CHARACTERS and is_plain(text) and not lexicon.may_hold_evidence(View("plain", text).words()):
-        return _nothing_found()
+def look_closely(text: str, thresholds: Thresholds, lexicon: Lexicon) -> Verdict:
+    """The verdict on one text, whatever the sieve would say of it."""
     evidence = _evidence(text, lexicon)
     skipped = characters_skipped(text)
-    return _verdict(evidence, thresholds, skipped) if evidence or skipped else _nothing_found()
+    if skipped or any(rule.weight > 0 for rule, _ in evidence.values()):
+        return _verdict(evidence, thresholds, skipped)
+    return NOTHING_FOUND
 
 
 def score_batch(
@@ -111,4 +106,12 @@ def score_batch(
 ) -> list[Verdict]:
     """Verdicts in the order of `texts`; the same as `score` of each, however the texts are batched."""
     lexicon = lexicon or default_lexicon()
-    return [score(text, thresholds, lexicon) for text in texts]
+    verdicts = [NOTHING_FOUND] * len(texts)
+    for place in texts_to_look_at(texts, lexicon):
+        verdicts[place] = look_closely(texts[place], thresholds, lexicon)
+    return verdicts
+
+
+def score(text: str, thresholds: Thresholds = DEFAULT_THRESHOLDS, lexicon: Lexicon | None = None) -> Verdict:
+    """The verdict on one text of any length and content; it never raises."""
+    return score_batch((text,), thresholds, lexicon)[0]

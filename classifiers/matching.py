@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from classifiers.lexicon.files import Rule
@@ -44,8 +44,9 @@ def _around(plan: Plan, hits: Hits, anchor: Place) -> Place | None:
 
 
 def _holds(plan: Plan, words: str, hits: Hits) -> Place | None:
-    if any(concept not in hits for concept, _ in plan.partners):
-        return None
+    for concept, _ in plan.partners:
+        if concept not in hits:
+            return None
     for anchor in hits[plan.trigger]:
         span = _around(plan, hits, anchor)
         if span is not None and not _excused(plan.rule, hits, anchor):
@@ -58,10 +59,11 @@ def _matched(pattern: Any, words: str) -> Place | None:
     return match.span() if match is not None and match.end() > match.start() else None
 
 
-def matching_rules(words: str, hits: Hits, table: Table) -> Iterator[tuple[Rule, Place]]:
-    """Each rule of `table` that holds, with the first span in `words` where it does."""
+def matching_rules(words: str, hits: Hits, table: Table, known: Container[str]) -> Iterator[tuple[Rule, Place]]:
+    """Each rule of `table` that holds, with the first span in `words` where it does, but for those `known` by name."""
     for concept, plans in table.items():  # the table's order, so that sums of weights are the same in every process
-        for plan in plans if concept in hits else ():
-            span = _holds(plan, words, hits)
-            if span is not None:
-                yield plan.rule, span
+        if concept in hits:
+            for plan in plans:
+                span = None if plan.rule.name in known else _holds(plan, words, hits)
+                if span is not None:
+                    yield plan.rule, span

@@ -12,12 +12,13 @@ tail are read and the number of code points skipped is reported, so that nobody 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import msgspec
 import re2
 
-from classifiers.characters import FOLD
+from classifiers.characters import FOLD, lowered, replaced, strange_characters
 from classifiers.decode import ENCODED, decoded_segments
 from classifiers.unmask import MASKED, unmasked
 from classifiers.views import View
@@ -26,8 +27,8 @@ TEXT_CHARACTERS_MAX: Final = 1_048_576
 WINDOW_CHARACTERS: Final = 16_384
 WINDOW_OVERLAP_CHARACTERS: Final = 512
 
-_CONTROLS: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f`]"
-_SUSPECT: Final = re2.compile(f"(?i){_CONTROLS}|{MASKED}|{ENCODED}".encode())
+CONTROLS: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f`]"
+_SUSPECT: Final = re2.compile(f"(?i){CONTROLS}|{MASKED}|{ENCODED}".encode())
 _MASKED: Final = re2.compile(MASKED.encode())
 _ENCODED: Final = re2.compile(f"(?i){ENCODED}".encode())
 
@@ -57,11 +58,15 @@ def is_plain(text: str) -> bool:
 
 def fold(text: str) -> View:
     """The folded view of a text, per code point (see `characters`)."""
-    folded = text.translate(FOLD)
-    if all(len(FOLD[ord(character)]) == 1 for character in set(text)):
+    strange = strange_characters(text)
+    folded = replaced(lowered(text), strange, FOLD)
+    if all(len(FOLD[ord(character)]) == 1 for character in strange):
         return View("plain", folded)
-    origins = tuple(place for place, character in enumerate(text) for _ in FOLD[ord(character)])
-    return View("plain", folded, origins)
+    return View("plain", folded, cache(partial(_origins, text)))
+
+
+def _origins(text: str) -> tuple[int, ...]:
+    return tuple(place for place, character in enumerate(text) for _ in FOLD[ord(character)])
 
 
 def _decoded(text: str) -> Iterator[View]:

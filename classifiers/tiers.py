@@ -17,10 +17,10 @@ from typing import Protocol
 import msgspec
 
 from classifiers.keywords import score_batch
-from classifiers.verdict import Thresholds, Verdict
+from classifiers.verdict import NOTHING_FOUND, Thresholds, Verdict
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A tier's verdict on one text and whether the cascade may stop there."""
 
     verdict: Verdict
@@ -71,8 +71,12 @@ class KeywordsTier(msgspec.Struct, frozen=True):
 
     def judge(self, texts: Sequence[str]) -> list[Answer]:
         """Verdicts by keywords; decided unless a score lies in the borderline band."""
+        nothing = self._answer(NOTHING_FOUND)
         verdicts = score_batch(texts, self.thresholds)
-        return [Answer(verdict, self.borderline.decided(verdict)) for verdict in verdicts]
+        return [nothing if verdict is NOTHING_FOUND else self._answer(verdict) for verdict in verdicts]
+
+    def _answer(self, verdict: Verdict) -> Answer:
+        return Answer(verdict, self.borderline.decided(verdict))
 
 
 def default_tiers() -> tuple[Tier, ...]:
@@ -84,12 +88,11 @@ def judge_by_cascade(texts: Sequence[str], tiers: Sequence[Tier]) -> list[Verdic
     """One verdict for each text, from the first tier that decided it or else the last. Raises without any tier."""
     if not tiers:
         raise ValueError("a cascade needs at least one tier; default_tiers() gives the usual ones")
-    verdicts: dict[int, Verdict] = {}
-    pending = list(range(len(texts)))
-    for tier in tiers:
+    answers = tiers[0].judge(texts)
+    for tier in tiers[1:]:
+        pending = [place for place, answer in enumerate(answers) if not answer.decided]
         if not pending:
             break
-        answers = tier.judge([texts[place] for place in pending])
-        verdicts.update(zip(pending, (answer.verdict for answer in answers), strict=True))
-        pending = [place for place, answer in zip(pending, answers, strict=True) if not answer.decided]
-    return [verdicts[place] for place in range(len(texts))]
+        for place, answer in zip(pending, tier.judge([texts[place] for place in pending]), strict=True):
+            answers[place] = answer
+    return [answer.verdict for answer in answers]

@@ -6,9 +6,10 @@ words of the plain view are always looked up too: an over-eager reading ("mp3" a
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import re2
 
@@ -46,7 +47,6 @@ class Reading(NamedTuple):
     kind: str
     leet: dict[int, str]
     repeats_kept: int
-    first_stands_alone: bool
 
 
 def _leet(one: str) -> dict[int, str]:
@@ -54,7 +54,8 @@ def _leet(one: str) -> dict[int, str]:
                           "@": "a", "$": "s", "!": "i", "|": one, "2": "z"})  # fmt: skip
 
 
-READINGS: Final = (Reading("unmasked", _leet("i"), 2, False), Reading("unmasked-tight", _leet("l"), 1, True))
+READINGS: Final = (Reading("unmasked", _leet("i"), 2), Reading("unmasked-tight", _leet("l"), 1))
+_LEET_CHARACTER: Final = re.compile(rf"[{_LEET}]")
 
 
 def _one_space(piece: str) -> Iterable[tuple[str, int]]:
@@ -85,35 +86,43 @@ def _keep(count: int) -> Rewrite:
 def _unleet_word(word: str, table: dict[int, str]) -> str:
     """A word of letters and their look-alikes read as letters; numbers, and marks at the end, stay what they are."""
     core = word.rstrip(_ENDINGS)
-    if core.isalpha() or not any(character.isalpha() for character in core):
+    if core.isalpha() or core.isdigit() or not any(map(str.isalpha, core)):
         return word
     return core.translate(table) + word[len(core) :]
 
 
 def _unleet(view: View, reading: Reading) -> View:
-    words = view.text.split(" ")
-    read = " ".join(word if word.isalpha() else _unleet_word(word, reading.leet) for word in words)
-    return View(reading.kind, read, view.origins, view.segment)
+    """Every word with a look-alike in it read as letters, one for one."""
+    text = view.text
+    pieces: list[str] = []
+    done = 0
+    for match in _LEET_CHARACTER.finditer(text):
+        if match.start() >= done:
+            start = max(done, text.rfind(" ", done, match.start()) + 1)
+            end = text.find(" ", start)
+            end = len(text) if end < 0 else end
+            pieces += text[done:start], _unleet_word(text[start:end], reading.leet)
+            done = end
+    return View(reading.kind, "".join(pieces) + text[done:], view.origins, view.segment)
 
 
-def _read(view: View, reading: Reading) -> View:
-    steps: tuple[tuple[Any, Rewrite], ...] = (
-        (_SPELT, _spelt(reading.first_stands_alone)),  # first: a wider gap is what parts two spelt-out words
-        (_BLANKS, _one_space),
-        (_JOINED, _letters_only),
-        (_REPEATED, _keep(reading.repeats_kept)),
-    )
-    for pattern, replace in steps:
-        view = rewrite(view, pattern, replace, reading.kind)
-    return _unleet(view, reading)
+def _joined(view: View) -> View:
+    return rewrite(rewrite(view, _BLANKS, _one_space, "joined"), _JOINED, _letters_only, "joined")
+
+
+def _joined_both_ways(view: View) -> tuple[View, View]:
+    """Separators taken out; spelt-out words first, since a wider gap is what parts two of them."""
+    together, apart = (rewrite(view, _SPELT, _spelt(first_stands_alone=alone), "joined") for alone in (False, True))
+    first = _joined(together)
+    return first, first if together.text == apart.text else _joined(apart)
 
 
 def unmasked(view: View) -> list[View]:
     """The readings of a masked text that differ from it and from one another: none, one or two views."""
     found: list[View] = []
     seen = {view.text}
-    for reading in READINGS:
-        read = _read(view, reading)
+    for joined, reading in zip(_joined_both_ways(view), READINGS, strict=True):
+        read = _unleet(rewrite(joined, _REPEATED, _keep(reading.repeats_kept), reading.kind), reading)
         if read.text not in seen:
             seen.add(read.text)
             found.append(read)

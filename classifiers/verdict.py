@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 CATEGORIES: Final = ("hate", "self-harm", "violence", "sexual", "jailbreak")
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """Evidence for a category: half-open code point offsets of the original text and the rule's name, no text."""
 
     category: str
@@ -18,15 +19,19 @@ class Span(msgspec.Struct, frozen=True):
     rule: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The answer for one text. `characters_skipped` counts what an over-long text kept from being read."""
 
     flagged: bool
-    categories: dict[str, bool]
-    category_scores: dict[str, float]
-    spans: list[Span] = []
+    categories: Mapping[str, bool]
+    category_scores: Mapping[str, float]
+    spans: Sequence[Span] = ()
     tier: str = "keywords"
     characters_skipped: int = 0
+
+
+NOTHING_FOUND: Final = Verdict(False, dict.fromkeys(CATEGORIES, False), dict.fromkeys(CATEGORIES, 0.0))
+"""The keywords tier's verdict on most texts, shared by all of them."""
 
 
 class Thresholds(msgspec.Struct, frozen=True):

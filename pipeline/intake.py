@@ -1,6 +1,7 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import sub
 from typing import Any, NamedTuple
 
 import msgspec
@@ -70,7 +71,7 @@ class Intake:
 
     def _all_at_once(self, records: Records) -> list[Any] | None:
         """One event a record, decoded in one call. None: look at each, something is not as usual."""
-        if self._decode_lines is None:
+        if self._decode_lines is None or not records.values:
             return None
         events = self._decode_lines(records.values)
         if events is None or (self._judges_time and not _times_are_usual(events, records.times_us)):
@@ -124,6 +125,9 @@ class Intake:
 
 
 def _times_are_usual(events: Sequence[Any], times_us: Sequence[int]) -> bool:
-    """Whether no event can be too far from its record's time, judged by the extremes; relayed ones have no time."""
-    found = [event.time_us for event in events if type(event) is not Relayed]
-    return not found or (max(found) <= min(times_us) + FUTURE_US_MAX and min(found) >= max(times_us) - PAST_US_MAX)
+    """Whether every event's time is near enough to its record's; relayed ones have none."""
+    known = [
+        time_us if type(event) is Relayed else event.time_us for event, time_us in zip(events, times_us, strict=True)
+    ]
+    ahead_us: list[int] = list(map(sub, known, times_us))
+    return max(ahead_us) <= FUTURE_US_MAX and min(ahead_us) >= -PAST_US_MAX

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 
 from classifiers.tiers import Borderline, KeywordsTier, Tier, judge_by_cascade
-from classifiers.verdict import Thresholds, Verdict
+from classifiers.verdict import NOTHING_FOUND, Thresholds, Verdict
 from pipeline.stage import Batch, Output, State
 from topics.codec import digest
 from topics.links import Admitted
@@ -47,6 +47,10 @@ class Safety:
 
 
 def _record(verdict: Verdict) -> SafetyVerdict:
+    return _CLEAN if verdict is NOTHING_FOUND else _kept(verdict)
+
+
+def _kept(verdict: Verdict) -> SafetyVerdict:
     """What a decision keeps of a verdict: what was found, and nothing where nothing was."""
     return SafetyVerdict(
         flagged=[category for category, flagged in verdict.categories.items() if flagged],
@@ -58,8 +62,13 @@ def _record(verdict: Verdict) -> SafetyVerdict:
     )
 
 
+_CLEAN = _kept(NOTHING_FOUND)
+"""Most decisions' verdict, the same record for all of them."""
+
+
 def _decision(partition: int, offset: int, admitted: Admitted, safety: SafetyVerdict) -> Decision:
     request = admitted.request
+    flagged = safety.flagged
     return Decision(
         id=f"{partition}-{offset}-0",  # one request an offset, and one decision a request
         time_us=request.time_us,
@@ -67,9 +76,9 @@ def _decision(partition: int, offset: int, admitted: Admitted, safety: SafetyVer
         organisation=request.organisation,
         model=request.model,
         tier=admitted.tier,
-        outcome="blocked" if safety.flagged else "admitted",
-        reason=f"unsafe: {', '.join(safety.flagged)}" if safety.flagged else "within quota",
+        outcome="blocked" if flagged else "admitted",
+        reason=f"unsafe: {', '.join(flagged)}" if flagged else "within quota",
         quota=admitted.quota,
         safety=safety,
-        prompt_digest=digest(request.prompt.encode(errors="surrogatepass")) if request.prompt else "",
+        prompt_digest=digest(request.prompt.encode("utf-8", "surrogatepass")) if request.prompt else "",
     )

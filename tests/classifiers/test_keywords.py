@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from classifiers.keywords import SPANS_MAX, score, score_batch
 from classifiers.normalise import TEXT_CHARACTERS_MAX, WINDOW_CHARACTERS
-from classifiers.verdict import CATEGORIES, Thresholds, Verdict, moderation_result
+from classifiers.verdict import CATEGORIES, NOTHING_FOUND, Thresholds, Verdict, moderation_result
 
 HERE = Path(__file__).parent
 UNSEEN_FALSE_POSITIVE_RATE_MAX = 0.10
@@ -218,10 +218,11 @@ def test_moderation_result_has_the_documented_shape() -> None:
     assert result == {"flagged": False, "categories": nothing, "category_scores": scores, "tier": "keywords"}
 
 
-def test_verdicts_share_no_state() -> None:
+def test_harmless_texts_share_one_verdict_and_no_result() -> None:
     first, second = score_batch(["hello there", "hello again"])
-    first.categories["hate"] = True
-    assert second.categories["hate"] is False
+    assert first is second is NOTHING_FOUND
+    moderation_result(first)["categories"]["hate"] = True
+    assert not any(second.categories.values())
 
 
 def test_verdict_round_trips_over_json() -> None:

@@ -69,7 +69,41 @@ def test_prefilter_never_hides_what_the_rules_would_find() -> None:
     concepts, _ = load_rules_and_concepts()
     for concept in lexicon.positive:
         for word in concepts[concept]:
-            assert lexicon.may_hold_evidence(f"so {word.removesuffix('*')} it is"), word
+            assert lexicon.triggers.search(f" so {word.removesuffix('*')} it is ".encode()), word
+
+
+@pytest.mark.parametrize(
+    ("words", "complete"),
+    [
+        ("how to burn a barn", True),
+        ("torch", True),
+        ("how to build a barn", False),
+        ("how to see a house and show me a shed", False),
+        ("", False),
+    ],
+)
+def test_a_rule_is_complete_when_all_its_concepts_are_somewhere(words: str, complete: bool) -> None:
+    assert small().some_rule_complete(words) is complete
+
+
+def test_near_or_not_does_not_matter_for_completeness() -> None:
+    apart = small("""
+[concepts]
+ask = ["how to"]
+burn = ["burn"]
+[[rules]]
+name = "ask-to-burn"
+categories = ["violence"]
+near = ["ask", "burn"]
+weight = 4.0
+""")
+    assert apart.some_rule_complete("burn " + "x " * 500 + "how to")
+    assert not apart.some_rule_complete("burn burn")
+    assert not apart.some_rule_complete("how to how to")
+
+
+def test_a_lexicon_without_rules_finds_nothing() -> None:
+    assert not score("how to burn a barn", lexicon=compile_lexicon({}, ())).flagged
 
 
 def test_hits_are_bounded_and_placed() -> None:

@@ -166,6 +166,12 @@ def test_fold_offsets_lead_to_the_character_they_came_from(pieces: list[str]) ->
         assert character in fold_character(text[start])
 
 
+@given(st.text(st.characters(exclude_categories=()), max_size=60), st.text("aB é’`\x00", max_size=60))
+def test_the_fold_is_that_of_every_character(strange: str, ordinary: str) -> None:
+    for text in (strange, ordinary, ordinary + strange + ordinary):
+        assert normalise(text).text == "".join(map(fold_character, text))
+
+
 @given(st.text(st.characters(codec="ascii"), max_size=200))
 def test_ascii_fast_path_agrees_with_the_fold(text: str) -> None:
     if is_plain(text):
