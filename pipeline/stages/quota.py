@@ -76,7 +76,7 @@ class Quota:
             account = account_of(organisation)
             if (
                 type(account) is Account
-                and time_us < account.quiet_until_us
+                and (time_us < account.quiet_until_us or self._quietened(account, event))
                 and not (turn.narrowed and is_narrowed(turn.narrowed, organisation, account.tier, time_us))
             ):
                 if kind is Completion:
@@ -94,6 +94,13 @@ class Quota:
         if batch.events:
             state.put(PARTITION, partition)
         return outputs
+
+    def _quietened(self, account: Account, event: Request | Completion) -> bool:
+        """Take back what ended leases held, where that is all that the account still has to undergo."""
+        if account.gate is not None or (type(event) is Request and not account.planned and event.tier != account.tier):
+            return False
+        self._rules.advance(account, event.time_us, None)
+        return True
 
     def _admit(self, turn: Turn, offset: int, request: Request) -> Output:
         organisation = request.organisation

@@ -393,6 +393,7 @@ class ByTheRules(Quiet):
 def by_the_rules(params: QuotaParams) -> Quota:
     stage = Quota(params)
     stage.quiet = ByTheRules(Rules(params))
+    stage._quietened = lambda account, event: False  # type: ignore[method-assign]
     return stage
 
 
@@ -415,7 +416,7 @@ def test_what_is_quick_for_quiet_accounts_is_what_the_rules_say(params: QuotaPar
 
 
 def test_most_events_are_dealt_with_the_quick_way() -> None:
-    """All but one in a lease's length, when the rules look for leases that have ended."""
+    """All but the first, which opens the account; also those that come after leases have ended."""
     admitted: list[Output | None] = []
 
     class Counting(Quiet):
@@ -428,7 +429,7 @@ def test_most_events_are_dealt_with_the_quick_way() -> None:
     for number in range(100):
         desk.ask(number, 1, f"r{number}")
         desk.end(number, 1, f"r{number}")
-    assert len([output for output in admitted if output is not None]) == 100 - 100 // 5
+    assert len([output for output in admitted if output is not None]) == 100 - 1
 
 
 def test_the_number_of_organisations_is_bounded() -> None:
