@@ -20,8 +20,8 @@ check: $(READY) ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measures; no part of the tests
-	$(BIN)/python -m bench
+bench: $(READY) ## measures, an hour; no part of the tests. BENCH="quota path --repeats 3" chooses, BENCH=--help lists
+	$(BIN)/python -m bench $(BENCH)
 
 docs: $(READY) ## write again what is generated from the tables
 	$(BIN)/tidegate topics doc --output docs/asyncapi.json

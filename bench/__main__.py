@@ -1,185 +1,119 @@
-"""`make bench`: what a stage costs, and what a worker on a real broker does with a backlog. A table, and JSON.
+"""`make bench`, or `python -m bench [NAME ...]`: measures, and writes a table and reports/bench.json.
 
-Figures of one run on one machine: compare ratios within a run, not runs. Medians of REPEATS.
+Figures of one run on one machine: compare ratios within a run, not runs.
 """
 
+import argparse
 import asyncio
-import json
-import os
-import platform
-import statistics
-import subprocess
+import logging
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
-from rich.table import Table
+from rich.status import Status
 
-from pipeline.broker import temporary_broker
-from pipeline.chain import Chain
-from pipeline.intake import Intake, Raw
-from pipeline.kafka_admin import create_topics, require_topics
-from pipeline.observer import Observer
-from pipeline.publisher import Publisher
-from pipeline.settings import Settings
-from replay.kafka import KafkaReplay
-from replay.offline import Offline
-from replay.sources import Source, synthetic
-from replay.synthesis import Synthesis
-from topics.codec import encoder
-from topics.table import BY_ALIAS
+from bench.decisions import path, quota
+from bench.growth import growth
+from bench.latency import latency
+from bench.memory import memory
+from bench.plan import Plan
+from bench.recovery import recovery
+from bench.results import Row, show, write
+from bench.scale import scale
+from bench.stages import stages
+from bench.windows import windows
 
-REPEATS = 3
-BATCH = 1_000
-TRAFFIC = Synthesis(duration_s=1_800, rate_per_s=20.0, seed=1)
 RESULT = Path("reports") / "bench.json"
+REPEATS = 5
+REPEATS_QUICK = 1
 
-Row = tuple[str, float, str]
+
+@dataclass(frozen=True)
+class Bench:
+    """`minutes`: about how long it takes with the defaults, on two cores."""
+
+    run: Callable[[Plan], Awaitable[list[Row]]]
+    minutes: int
+    about: str
+
+
+BENCHES: dict[str, Bench] = {
+    "stages": Bench(stages, 1, "decoding and each chain of stages, in this process"),
+    "windows": Bench(windows, 12, "windows end to end, events per CPU-second; --peers: ours and the peers' (an hour)"),
+    "quota": Bench(quota, 6, "quota decisions end to end"),
+    "path": Bench(path, 6, "the whole request path with 300-character prompts"),
+    "latency": Bench(latency, 9, "request to decision at 5,000, 10,000 and 20,000 requests/s; --minutes: each"),
+    "recovery": Bench(recovery, 4, "kill -9 with a million organisations, until it decides again"),
+    "memory": Bench(memory, 2, "resident memory at full speed; --minutes"),
+    "growth": Bench(growth, 15, "cost against organisations, models, partitions"),
+    "scale": Bench(scale, 7, "one worker, then two"),
+}
 
 
 def main() -> None:
-    """Run everything."""
+    """Run what is named, or everything."""
+    parser = _arguments()
+    chosen = parser.parse_args()
+    names = chosen.names or list(BENCHES)
+    if unknown := [name for name in names if name not in BENCHES]:
+        parser.error(f"no such benchmark: {', '.join(unknown)}. There are: {', '.join(BENCHES)}")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a topic that has just been created has no leader yet
     out = Console()
-    source = synthetic(TRAFFIC, time.time_ns() // 1000 - TRAFFIC.duration_s * 1_000_000)
-    rows: list[Row] = []
-    with out.status("stages, in this process") as status:
-        rows += stages(source)
-        status.update("the whole flow, without Kafka")
-        rows.append(("whole flow offline, events", repeated(lambda: offline(source)), "/s"))
-        status.update("a worker on a real broker, with a backlog")
-        rows += asyncio.run(backlog(source))
+    about = "a minute each" if chosen.quick else f"{sum(BENCHES[name].minutes for name in names)} minutes"
+    out.print(f"{', '.join(names)}: about {about}; Ctrl-C keeps what is done")
+    with out.status("") as status:
+        rows, failed = asyncio.run(_run(names, chosen, out, status))
     show(out, rows)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({**where(), "rows": [row_of(row) for row in rows]}, indent=2))
-    out.print(f"written to {RESULT}")
+    out.print(f"written to {chosen.output}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def repeated(measure: Callable[[], float]) -> float:
-    """The median of a few measurements."""
-    return statistics.median(measure() for _ in range(REPEATS))
+def _arguments() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:<10} {bench.about} ({bench.minutes} min)" for name, bench in BENCHES.items())
+    parser = argparse.ArgumentParser(
+        "python -m bench", description=listed, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all of them")
+    parser.add_argument("--repeats", type=int, default=0, help=f"by default {REPEATS}; the slow ones do at most 3")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, once: to see that it runs")
+    parser.add_argument("--peers", action="store_true", help="with `windows`: the peers, too, where installed")
+    parser.add_argument("--minutes", type=float, help="how long `latency` (each rate) and `memory` watch")
+    parser.add_argument("--output", type=Path, default=RESULT, help=f"the JSON, by default {RESULT}")
+    return parser
 
 
-def stages(source: Source) -> list[Row]:
-    """Decoding, and each chain that reads traffic: events per second of this process."""
-    encode = encoder(BY_ALIAS["traffic"])
-    events = list(source.events())
-    raws = [Raw(offset, event.time_us, encode(event)) for offset, event in enumerate(events)]  # type: ignore[union-attr]
-    cuts = range(0, len(raws), BATCH)
-
-    def decode() -> float:
-        intake = Intake("traffic", "quota")
-        return rate(len(raws), lambda: [intake.batch(0, 1, raws[cut : cut + BATCH]) for cut in cuts])
-
-    def chain(*held: str) -> Callable[[], float]:
-        intake = Intake("traffic", "quota")
-        batches = [intake.batch(0, 1, raws[cut : cut + BATCH])[0] for cut in cuts]
-
-        def measure() -> float:
-            under_test = Chain("traffic", frozenset(held), Settings())
-            return rate(len(raws), lambda: [under_test.step(batch, batch.offsets[-1]) for batch in batches])
-
-        return measure
-
-    return [
-        ("decode traffic, events", repeated(decode), "/s"),
-        ("quota, events", repeated(chain("quota")), "/s"),
-        ("quota + safety, events", repeated(chain("quota", "safety")), "/s"),
-        ("slices, events", repeated(chain("slices")), "/s"),
-    ]
+async def _run(
+    names: Sequence[str], chosen: argparse.Namespace, out: Console, status: Status
+) -> tuple[list[Row], list[str]]:
+    """What was measured, and the names of those that failed: the others are measured all the same."""
+    repeats = chosen.repeats or (REPEATS_QUICK if chosen.quick else REPEATS)
+    plan = Plan(repeats, chosen.quick, chosen.minutes, chosen.peers, _say(out, status), out.print)
+    rows: list[Row] = []
+    failed: list[str] = []
+    for name in names:
+        began = time.monotonic()
+        try:
+            rows += await BENCHES[name].run(plan)
+        except Exception:
+            failed.append(name)
+            out.print_exception(show_locals=False)
+        out.print(f"{name}: done in {(time.monotonic() - began) / 60:.1f} min")
+        write(chosen.output, rows, _options(chosen, repeats))
+    return rows, failed
 
 
-def rate(count: int, work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - began)
+def _say(out: Console, status: Status) -> Callable[[str], None]:
+    """A line that changes on a terminal, a line each elsewhere."""
+    return status.update if out.is_terminal else out.print
 
 
-def offline(source: Source) -> float:
-    driver = Offline(Settings(), lambda alias, key, value: None)
-    began = time.perf_counter()
-    driver.feed(source.events())
-    driver.finish()
-    return driver.events / (time.perf_counter() - began)
-
-
-async def backlog(source: Source) -> list[Row]:
-    """Fill the traffic topic, then start a worker: how fast it decides, and per second of its own processor time."""
-    with temporary_broker() as broker, tempfile.TemporaryDirectory() as folder:
-        await create_topics(broker.address, 4, 1)
-        await require_topics(broker.address)
-        publisher = Publisher(broker.address)
-        await publisher.start()
-        counts = await KafkaReplay(publisher).run(source.events(), None)
-        await publisher.stop()
-        observer = Observer(broker.address)
-        await observer.start()
-        worker = start_worker(broker.address, Path(folder))
-        await until(observer, 1)
-        cpu, began = processor_s(worker), time.perf_counter()
-        await until(observer, counts["request"])
-        took, used = time.perf_counter() - began, processor_s(worker) - cpu
-        resident_mb = psutil.Process(worker.pid).memory_info().rss / 1e6
-        worker.terminate()
-        worker.wait()
-        await observer.stop()
-    total = counts["request"] + counts["completion"]
-    return [
-        ("worker on Kafka, events (from its first decision)", total / took, "/s"),
-        ("worker on Kafka, events per second of its processor time", total / used, "/s"),
-        ("worker's memory", resident_mb, " MB"),
-    ]
-
-
-async def until(observer: Observer, decided: int) -> None:
-    while observer.decisions.once < decided:
-        observer.check()
-        await asyncio.sleep(0.01)
-
-
-def start_worker(address: str, folder: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "pipeline", "worker", "--broker", address]
-    with (folder / "worker.log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - ourselves
-
-
-def processor_s(worker: "subprocess.Popen[bytes]") -> float:
-    times = psutil.Process(worker.pid).cpu_times()
-    return float(times.user + times.system)
-
-
-def where() -> dict[str, Any]:
-    """Date, machine, versions: without them a figure means nothing."""
-    packages = ("faust-streaming", "aiokafka", "msgspec", "numpy")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "traffic": f"{TRAFFIC.duration_s} s at {TRAFFIC.rate_per_s:g} requests/s, seed {TRAFFIC.seed}",
-        "repeats": REPEATS,
-    }
-
-
-def row_of(row: Row) -> dict[str, Any]:
-    return {"what": row[0], "value": round(row[1]), "unit": row[2].strip()}
-
-
-def show(out: Console, rows: list[Row]) -> None:
-    known = where()
-    table = Table(title=f"{known['date']}, {known['cores']} cores, Python {known['python']}", title_justify="left")
-    table.add_column("what")
-    table.add_column("median", justify="right")
-    for what, value, unit in rows:
-        table.add_row(what, f"{value:,.0f}{unit}")
-    out.print(table)
+def _options(chosen: argparse.Namespace, repeats: int) -> dict[str, Any]:
+    return {"repeats": repeats, "quick": chosen.quick, "minutes": chosen.minutes, "peers": chosen.peers}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""The physical limit of the windows job: a process that only fetches, or fetches and decodes, with our own transport's
+way of reading: `python -m bench.limit --broker HOST:PORT --partitions N --events N [--decode]`.
+
+Prints the processor seconds from the first record batch to the last: what would be left if stages cost nothing.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from bench.load import TRAFFIC
+from pipeline.fetched import fetched_records
+from topics.codec import lines_decoder
+from topics.table import BY_ALIAS
+
+FETCH_S_MAX = 1.0
+
+
+async def consume(address: str, partitions: int, events: int, *, decode: bool) -> float:
+    """Read the first `events` of the traffic topic; processor seconds, user and system, of this process."""
+    places = [TopicPartition(TRAFFIC, number) for number in range(partitions)]
+    decode_lines = lines_decoder(BY_ALIAS["traffic"]) if decode else None
+    consumer = AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        began = time.process_time()
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        seen = 0
+        while seen < events:
+            for found in (await fetched_records(consumer._fetcher, places, FETCH_S_MAX, {TRAFFIC})).values():
+                seen += len(found.records)
+                if decode_lines is not None:
+                    decode_lines([record.value for record in found.records])
+        return time.process_time() - began
+    finally:
+        await consumer.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker", required=True)
+    parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--decode", action="store_true")
+    chosen = parser.parse_args()
+    cpu_s = asyncio.run(consume(chosen.broker, chosen.partitions, chosen.events, decode=chosen.decode))
+    sys.stdout.write(f"{cpu_s}\n")
+
+
+if __name__ == "__main__":
+    main()
