@@ -85,7 +85,7 @@ class Chain:
         if not row.passes:
             return outputs
         passed = [output for output in outputs if output.to == row.passes]
-        published = [output for output in outputs if output.to != row.passes]
+        published = [] if len(passed) == len(outputs) else [output for output in outputs if output.to != row.passes]
         following = reader_of(row.passes)
         if following.stage not in self._held:
             return published + list(_handoffs(row.passes, passed))

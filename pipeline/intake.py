@@ -1,6 +1,6 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import sub
 from typing import Any, NamedTuple
 
@@ -46,6 +46,15 @@ class Records(NamedTuple):
         """The same records by the row."""
         raws = list(raws)
         return cls([raw.offset for raw in raws], [raw.time_us for raw in raws], [raw.value for raw in raws])
+
+    def parts(self, size: int) -> Iterator["Records"]:
+        """The same records, at most `size` at a time."""
+        if len(self.offsets) <= size:
+            yield self
+            return
+        for start in range(0, len(self.offsets), size):
+            end = start + size
+            yield Records(self.offsets[start:end], self.times_us[start:end], self.values[start:end])
 
     def since(self, index: int) -> "Records":
         """Without the first `index`."""

@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 
+from topics.codec import decoder, time_problem
 from topics.configuration import configuration, partition_count
 from topics.table import RECORD_BYTES_MAX, TOPICS, Topic
 
 REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_WAIT_S = 15.0
 VISIBLE_POLL_S = 0.1
+FETCH_MS_MAX = 500
+LAST_RECORDS = 50  # of a partition: more control events than this do not follow each other without an event or a tick
 TOPIC_ALREADY_EXISTS = 36
 
 
@@ -129,18 +133,33 @@ async def consumer_groups(address: str) -> list[str]:
         return sorted(name for name, _ in await client.list_consumer_groups())
 
 
-async def latest_time_us(address: str, topic: str) -> int:
-    """The latest timestamp among the last records of a topic's partitions, in microseconds; -1 when it is empty."""
+async def latest_time_us(address: str, topic: Topic) -> int:
+    """The latest event time among the last records of a topic's partitions, in microseconds; -1 when none has one.
+
+    Not the records' own timestamps: what was relayed into a log is dated by the clock, which a replay is not bound to.
+    """
+    decode = decoder(topic)
+    latest_us = -1
     async with AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False) as consumer:
         counts = await partition_counts(address)
-        places = [TopicPartition(topic, number) for number in range(counts.get(topic, 0))]
-        consumer.assign(places)
+        places = [TopicPartition(topic.name, number) for number in range(counts.get(topic.name, 0))]
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        latest_ms = -1
         for place in (place for place in places if begins[place] < ends[place]):
-            consumer.seek(place, ends[place] - 1)
-            latest_ms = max(latest_ms, (await consumer.getone(place)).timestamp)
-    return latest_ms * 1000
+            consumer.assign([place])
+            consumer.seek(place, max(begins[place], ends[place] - LAST_RECORDS))
+            while await consumer.position(place) < ends[place]:
+                for record in (await consumer.getmany(place, timeout_ms=FETCH_MS_MAX)).get(place, ()):
+                    latest_us = max(latest_us, _event_time_us(decode, record))
+    return latest_us
+
+
+def _event_time_us(decode: Callable[[bytes], Any], record: Any) -> int:
+    """-1 for what has no event time, or none to be believed."""
+    try:
+        time_us = int(getattr(decode(record.value or b""), "time_us", -1))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return -1
+    return -1 if time_problem(time_us, record.timestamp * 1000) else time_us
 
 
 async def require_topics(address: str) -> dict[str, int]:

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaProducer
 
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import content_type, encoder, partition_of
-from topics.table import BY_ALIAS, BY_NAME, RECORD_BYTES_MAX
+from topics.table import BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024  # a single larger record still makes a batch of its own
 KEYS_REMEMBERED_MAX = 1_000_000
 Headers = tuple[tuple[str, bytes], ...]
+Place = tuple[bytes, int]
+Way = tuple[str, int, Callable[[Any], bytes], list[tuple[str, bytes]]]
+"""Of a topic: its name, number of partitions, encoder, and the headers of each record."""
 
 
 class Ready(NamedTuple):
@@ -42,12 +44,8 @@ class Publisher:
         self._topics = frozenset(topics)
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
-        self._encoders = {alias: encoder(topic) for alias, topic in BY_ALIAS.items()}
-        self._headers = {
-            alias: (("content-type", content_type(topic).encode()),) if topic.cloudevent else ()
-            for alias, topic in BY_ALIAS.items()
-        }
-        self._partitions: dict[str, int] = {}
+        self._way: dict[str, Way] = {}  # by alias
+        self._places: dict[int, dict[str, Place]] = {}  # number of partitions -> key -> where it goes
 
     async def start(self) -> None:
         self._producer = AIOKafkaProducer(
@@ -64,43 +62,45 @@ class Publisher:
         # Name them all: aiokafka asks for all topics when it begins, and afterwards only for those named so far, so
         # that one sent to before would lose its leader for good while batches for it wait.
         await self._producer.client.set_topics(self._topics)
+        for topic in (BY_NAME[name] for name in self._topics):
+            count = len(await self._producer.partitions_for(topic.name))
+            headers = [("content-type", content_type(topic).encode())] if topic.cloudevent else []
+            self._way[topic.alias] = topic.name, count, encoder(topic), headers
 
     async def stop(self) -> None:
         if self._producer is not None:
             await self._producer.stop()
             self._producer = None
 
-    async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has; remembered."""
-        if topic not in self._partitions:
-            assert self._producer is not None, "start() comes first"
-            self._partitions[topic] = len(await self._producer.partitions_for(topic))
-        return self._partitions[topic]
+    def partitions(self, alias: str) -> int:
+        """How many partitions a topic had when this publisher started."""
+        return self._way[alias][1]
 
-    async def publish(self, partition: int, outputs: Sequence[Output]) -> list["asyncio.Future[Any]"]:
-        """Hand outputs caused in `partition` to the producer; the futures are done when the broker has them."""
+    async def publish(self, partition: int, outputs: Iterable[Output]) -> list["asyncio.Future[Any]"]:
+        """Hand outputs caused in `partition` to the producer; the futures are done when the broker has them.
+
+        Each output is encoded as it comes out of `outputs`, while it is in the processor's cache.
+        """
         batches = _Batches(self._new_batch())
-        by_alias: dict[str, list[Output]] = {}
-        for output in outputs:
-            by_alias.setdefault(output.to, []).append(output)
-        for alias, found in by_alias.items():
-            self._fill(batches, alias, await self.partitions(BY_ALIAS[alias].name), partition, found)
+        self._fill(batches, partition, outputs)
         return await self._submit(batches)
 
-    def _fill(self, batches: "_Batches", alias: str, count: int, source: int, outputs: list[Output]) -> None:
-        """Outputs of one topic, which has `count` partitions, in their order."""
-        name, encode, headers = BY_ALIAS[alias].name, self._encoders[alias], list(self._headers[alias])
-        now_ms = int(time.time() * 1000)
+    def _fill(self, batches: "_Batches", source: int, outputs: Iterable[Output]) -> None:
+        add, now_ms, alias = batches.add, int(time.time() * 1000), ""
         for output in outputs:
+            if output.to != alias:
+                alias = output.to
+                name, count, encode, headers = self._way[alias]
+                places = self._places.setdefault(count, {})
             key, value = output.key, encode(output.value)
             if key == SAME_PARTITION:
-                batches.add(name, source, None, value, now_ms, headers)
+                add(name, source, None, value, now_ms, headers)
             elif key == EVERY_PARTITION:
                 for each in range(count):
-                    batches.add(name, each, None, value, now_ms, headers)
+                    add(name, each, None, value, now_ms, headers)
             else:
-                encoded, place = _placed(key, count)
-                batches.add(name, place, encoded, value, now_ms, headers)
+                encoded, partition = places.get(key) or _placed(key, count, places)
+                add(name, partition, encoded, value, now_ms, headers)
 
     async def send(self, records: Iterable[Ready]) -> list["asyncio.Future[Any]"]:
         """Hand encoded records to the producer, in order per partition."""
@@ -124,7 +124,10 @@ class Publisher:
 
 
 class _Batches:
-    """Record batches being filled, one a partition, and those that are full."""
+    """Record batches being filled, one a partition, and those that are full.
+
+    Appends to the inside of aiokafka's `BatchBuilder`: its own `append` costs twice what it wraps.
+    """
 
     def __init__(self, new_batch: Callable[[], Any]) -> None:
         self._new_batch = new_batch
@@ -141,23 +144,29 @@ class _Batches:
         headers: list[tuple[str, bytes]],
     ) -> None:
         place = (topic, partition)
-        builder = self._open.get(place)
-        if builder is None:
-            builder = self._open[place] = self._new_batch()
-        if builder.append(timestamp=time_ms, key=key, value=value, headers=headers) is None:  # no room
-            self._full.append((place, builder))
-            builder = self._open[place] = self._new_batch()
-            builder.append(timestamp=time_ms, key=key, value=value, headers=headers)
+        batch = self._open.get(place) or self._opened(place)
+        if batch._builder.append(batch._relative_offset, time_ms, key, value, headers) is None:  # no room
+            self._full.append((place, batch))
+            batch = self._opened(place)
+            batch._builder.append(0, time_ms, key, value, headers)
+        batch._relative_offset += 1
+
+    def _opened(self, place: tuple[str, int]) -> Any:
+        batch = self._open[place] = self._new_batch()
+        return batch
 
     def closed(self) -> list[tuple[tuple[str, int], Any]]:
         """All batches, in the order in which each partition must get them."""
         batches = [*self._full, *self._open.items()]
-        for _, builder in batches:
-            builder.close()
+        for _, batch in batches:
+            batch.close()
         return batches
 
 
-@lru_cache(maxsize=KEYS_REMEMBERED_MAX)
-def _placed(key: str, partitions: int) -> tuple[bytes, int]:
+def _placed(key: str, partitions: int, places: dict[str, Place]) -> Place:
+    """The key in bytes and its partition, remembered in `places`."""
+    if len(places) >= KEYS_REMEMBERED_MAX:
+        places.clear()
     encoded = key.encode()
-    return encoded, partition_of(encoded, partitions)
+    places[key] = encoded, partition_of(encoded, partitions)
+    return places[key]

@@ -60,7 +60,7 @@ class Ticks:
 
     async def _time_of_others(self, now: float) -> int | None:
         """A worker whose partitions have never held anything takes the time from those of the others."""
-        latest_us = await latest_time_us(self._broker, TRAFFIC.name)
+        latest_us = await latest_time_us(self._broker, TRAFFIC)
         if latest_us < 0:
             return None
         self._clock.saw(latest_us, now)

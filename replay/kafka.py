@@ -75,7 +75,7 @@ class KafkaReplay:
 
     async def run(self, events: Iterable[Event], speed: float | None) -> Counter[str]:
         """Send all events in the order given; returns when the broker has acknowledged every one."""
-        self._partitions = await self._publisher.partitions(self._traffic.name)
+        self._partitions = self._publisher.partitions(self._traffic.alias)
         pace: Pace | None = None
         chunk: list[Ready] = []
         for event in events:

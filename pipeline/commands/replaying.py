@@ -81,15 +81,15 @@ def _start_us(duration_us: int, speed: float | None) -> int:
 async def check_topic(address: str, source: Source) -> int:
     """How many partitions traffic has. UserError where it already holds events later than the recording's start."""
     counts = await require_topics(address)
-    name = BY_ALIAS["traffic"].name
-    latest_us = await latest_time_us(address, name)
+    traffic = BY_ALIAS["traffic"]
+    latest_us = await latest_time_us(address, traffic)
     if latest_us > source.start_us:
         raise UserError(
             f"the traffic topic already holds events up to {rfc3339(latest_us)[:19]}, and this recording, moved to end "
             f"now, begins at {rfc3339(source.start_us)[:19]}: windows would take it for late. Replay it offline "
             "(--to offline), or into a fresh broker (`tidegate broker up --data NEW_DIR --port 0`)"
         )
-    return counts[name]
+    return counts[traffic.name]
 
 
 def plan(source: Source, incidents: str, seed: int) -> Plan:

@@ -8,7 +8,7 @@ from tests.oracle.reading import Record
 from tests.oracle.recorded import Findings, compare, once
 from tests.oracle.traffic import traffic
 
-SESSION_S = 6.0
+SESSION_S = 3.0
 
 
 @pytest.mark.parametrize(
