@@ -15,7 +15,6 @@ from pipeline.stage import Output
 STEP_RECORDS_MAX = 512  # at once through all stages, so that what one leaves is in the processor's cache for the next
 UNACKNOWLEDGED_BATCHES_MAX = 64
 DIRTY_KEYS_MAX = 200_000  # more changed keys than this are not left for the next interval
-CHECKPOINT_SHARE_MAX = 0.1  # of the time: a checkpoint that took long is not followed at once by the next
 
 
 class Delivered(Protocol):
@@ -60,7 +59,6 @@ class Lane:
         self._processed: list[Delivered] = []
         self._stepping = asyncio.Lock()  # a snapshot may not fall between a step and the hand-over of its outputs
         self._checkpointing = asyncio.Lock()
-        self._due_at = 0.0
 
     async def handle(self, delivered: Delivered, records: Records) -> int:
         """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance)."""
@@ -94,22 +92,20 @@ class Lane:
     def _dirty(self) -> int:
         return sum(len(state.dirty) for state in self.chain.states.values())
 
-    async def checkpoint_if_due(self) -> None:
-        """A checkpoint, unless that would make them take more than CHECKPOINT_SHARE_MAX of the time."""
-        if time.monotonic() >= self._due_at:
-            await self.checkpoint()
+    async def checkpoint(self) -> float:
+        """Make everything processed so far durable, in the order that makes a crash harmless.
 
-    async def checkpoint(self) -> None:
-        """Make everything processed so far durable, in the order that makes a crash harmless."""
+        Seconds for which nothing else could be done meanwhile.
+        """
         async with self._checkpointing:
-            began, processor_began = time.monotonic(), time.thread_time()
             async with self._stepping:
                 if not self._processed or self.closed:
-                    return
+                    return 0.0
+                began = time.perf_counter()
                 processed, self._processed = self._processed, []
                 unacknowledged, self._unacknowledged = self._unacknowledged, []
                 changed, position = self.chain.snapshot(), self.chain.position
-            snapshot_s = time.thread_time() - processor_began
+            took_s = time.perf_counter() - began
             try:
                 await asyncio.gather(*unacknowledged)
                 await self._changelog.write(changed, position)
@@ -119,7 +115,7 @@ class Lane:
             self.written = position
             for delivered in processed:
                 delivered.ack()
-            self._due_at = began + 2 * snapshot_s / CHECKPOINT_SHARE_MAX  # appending costs about as much as encoding
+            return took_s
 
     async def close(self) -> None:
         """A last checkpoint; from here on this lane processes and writes nothing."""

@@ -14,6 +14,8 @@ from pipeline.publisher import Publisher
 from pipeline.worker_options import WorkerOptions
 from topics.table import BY_ALIAS
 
+SHARE_MAX = 0.1  # of the time, for making checkpoints
+PAUSE_S_MAX = 1.0  # between two lanes' checkpoints, however long they take
 RESTORED_AT_ONCE_MAX = 4  # each may hold a fetch of many MiB
 
 logger = logging.getLogger("tidegate.worker")
@@ -54,10 +56,17 @@ class Lanes:
         task = self._held.get(place)
         return task.result() if task is not None and task.done() else None
 
-    async def checkpoint(self) -> None:
-        """Write what is due. Raises what a lane raises: FencedError, KafkaError."""
+    async def checkpoint(self, interval_s: float) -> None:
+        """Write a checkpoint of each, one after the other, so that none waits for all; in about `interval_s`.
+
+        It takes longer when they would take more than SHARE_MAX of the time. Raises FencedError and KafkaError.
+        """
         lanes = [lane for place in list(self._held) if (lane := self.restored(place)) is not None]
-        await asyncio.gather(*(lane.checkpoint_if_due() for lane in lanes))
+        for lane in lanes:
+            took_s = await lane.checkpoint()
+            await asyncio.sleep(max(interval_s / len(lanes), min(took_s / SHARE_MAX, PAUSE_S_MAX)))
+        if not lanes:
+            await asyncio.sleep(interval_s)
 
     async def close(self) -> None:
         """Write a last checkpoint of each, and hold none any more. What another process has taken is no error."""

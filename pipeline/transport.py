@@ -157,6 +157,15 @@ class BatchConsumer(driver.Consumer):
         if tp.topic not in self.batched:  # between the last offsets of two batches there is always a gap
             await super()._add_gap(tp, offset_from, offset_to)
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """A batched source whose queue is full holds back the loop that delivers, and so the fetching.
+
+        Faust would leave the partition out of the fetches instead until its queue is nearly empty; then the processor
+        waits for the broker, and aiokafka fetches nothing while an answer for a partition left out lies there.
+        """
+        if tp.topic not in self.batched:
+            super().on_buffer_full(tp)
+
     async def perform_seek(self) -> None:
         """Back to the committed offsets: what was delivered since will be delivered again."""
         self.offsets.forget()

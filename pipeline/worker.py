@@ -156,12 +156,10 @@ class Worker:
 
     async def _write_checkpoints(self) -> None:
         while not self._stopping:
-            await asyncio.sleep(self.options.checkpoint_interval_s)
-            if not self._stopping:
-                try:
-                    await self._lanes.checkpoint()
-                except Exception as error:
-                    await self._crash("a checkpoint failed", error)
+            try:
+                await self._lanes.checkpoint(self.options.checkpoint_interval_s)
+            except Exception as error:
+                await self._crash("a checkpoint failed", error)
 
     async def _send_ticks(self) -> None:
         while not self._stopping:
