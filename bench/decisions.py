@@ -1,9 +1,10 @@
 """(b) and (c): how many requests a second one worker process decides, from a backlog on the real broker.
 
 Quota: requests without prompts, so that safety has nothing to judge. Path: the same with prompts of about 300
-characters, so the whole way from the request to a decision with a verdict. 10,000 organisations, 8 partitions; 100
-requests a second of event time, so that leases (10 minutes) end within the run as they would in a day. `+ completions`:
-3 s of event time behind each request its completion, as a gateway writes; then each decision costs two events.
+characters, so the whole way from the request to a decision with a verdict. 10,000 organisations, 8 partitions, 10,000
+requests a second of event time. Requests only: no reservation is settled, and checkpoints grow with what is reserved.
+`+ completions`: 3 s of event time behind each request its completion, as a gateway writes; then each decision costs two
+events.
 
 The wall figure holds for a worker that gets a core of its own beside the broker: the note says how many it got.
 """
@@ -16,7 +17,7 @@ from bench.results import Row
 from bench.traffic import Traffic
 
 AGENTS = "quota,safety"
-PER_S = 100
+PER_S = 10_000
 CASES = {
     "quota": (("requests only", "none"), ("+ completions", "each")),
     "path": (("requests only", "none"), ("+ completions", "each")),

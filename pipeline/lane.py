@@ -13,7 +13,7 @@ from pipeline.publisher import Publisher
 from pipeline.stage import Output
 
 STEP_RECORDS_MAX = 512  # at once through all stages, so that what one leaves is in the processor's cache for the next
-UNACKNOWLEDGED_BATCHES_MAX = 64
+UNACKNOWLEDGED_BATCHES_MAX = 4_096
 DIRTY_KEYS_MAX = 200_000  # more changed keys than this are not left for the next interval
 
 

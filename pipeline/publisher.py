@@ -12,6 +12,8 @@ from topics.codec import content_type, encoder, partition_of
 from topics.table import BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024  # a single larger record still makes a batch of its own
+ROUND_RECORDS_MAX = 2_048
+LINGER_S = 0.002
 KEYS_REMEMBERED_MAX = 1_000_000
 Headers = tuple[tuple[str, bytes], ...]
 Place = tuple[bytes, int]
@@ -46,6 +48,8 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._way: dict[str, Way] = {}  # by alias
         self._places: dict[int, dict[str, Place]] = {}  # number of partitions -> key -> where it goes
+        self._round: _Round | None = None
+        self._sending = asyncio.Lock()
 
     async def start(self) -> None:
         self._producer = AIOKafkaProducer(
@@ -69,6 +73,7 @@ class Publisher:
 
     async def stop(self) -> None:
         if self._producer is not None:
+            await self._send_round()
             await self._producer.stop()
             self._producer = None
 
@@ -79,11 +84,31 @@ class Publisher:
     async def publish(self, partition: int, outputs: Iterable[Output]) -> list["asyncio.Future[Any]"]:
         """Hand outputs caused in `partition` to the producer; the futures are done when the broker has them.
 
-        Each output is encoded as it comes out of `outputs`, while it is in the processor's cache.
+        Each output is encoded as it comes out of `outputs`, while it is in the processor's cache. What is published within
+        LINGER_S (a batch of each partition, say) leaves as one round, in one request.
         """
-        batches = _Batches(self._new_batch())
-        self._fill(batches, partition, outputs)
-        return await self._submit(batches)
+        assert self._producer is not None, "start() comes first"
+        open_round = self._round = self._round or _Round(self._producer.create_batch)
+        self._fill(open_round.batches, partition, outputs)
+        if open_round.batches.records >= ROUND_RECORDS_MAX:
+            await self._send_round()
+        elif not open_round.is_due:
+            open_round.is_due = True
+            asyncio.get_running_loop().call_later(LINGER_S, lambda: asyncio.ensure_future(self._send_round()))
+        return [open_round.sent]
+
+    async def _send_round(self) -> None:
+        """Submit the open round, behind those before it."""
+        async with self._sending:
+            closing, self._round = self._round, None
+            if closing is None:
+                return
+            try:
+                futures = await self._submit(closing.batches)
+            except BaseException as error:
+                closing.sent.set_exception(error)
+                raise
+        asyncio.gather(*futures).add_done_callback(closing.settle)
 
     def _fill(self, batches: "_Batches", source: int, outputs: Iterable[Output]) -> None:
         add, now_ms, alias = batches.add, int(time.time() * 1000), ""
@@ -123,6 +148,23 @@ class Publisher:
         ]
 
 
+class _Round:
+    """What leaves together; `sent` is done when the broker has it."""
+
+    def __init__(self, new_batch: Callable[[], Any]) -> None:
+        self.batches = _Batches(new_batch)
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_due = False
+
+    def settle(self, acknowledged: "asyncio.Future[Any]") -> None:
+        if acknowledged.cancelled():
+            self.sent.cancel()
+        elif (error := acknowledged.exception()) is not None:
+            self.sent.set_exception(error)
+        else:
+            self.sent.set_result(None)
+
+
 class _Batches:
     """Record batches being filled, one a partition, and those that are full.
 
@@ -133,6 +175,7 @@ class _Batches:
         self._new_batch = new_batch
         self._full: list[tuple[tuple[str, int], Any]] = []
         self._open: dict[tuple[str, int], Any] = {}
+        self.records = 0
 
     def add(
         self,
@@ -150,6 +193,7 @@ class _Batches:
             batch = self._opened(place)
             batch._builder.append(0, time_ms, key, value, headers)
         batch._relative_offset += 1
+        self.records += 1
 
     def _opened(self, place: tuple[str, int]) -> Any:
         batch = self._open[place] = self._new_batch()

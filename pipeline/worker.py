@@ -213,6 +213,7 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     detectors.preload()  # seconds, at the first fit otherwise
     gc.freeze()  # what was imported will not be collected: the collector need not look at it again
     gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(0.001)
     worker = Worker(options)
     _log_to_stderr(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
