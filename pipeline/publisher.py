@@ -84,8 +84,8 @@ class Publisher:
     async def publish(self, partition: int, outputs: Iterable[Output]) -> list["asyncio.Future[Any]"]:
         """Hand outputs caused in `partition` to the producer; the futures are done when the broker has them.
 
-        Each output is encoded as it comes out of `outputs`, while it is in the processor's cache. What is published within
-        LINGER_S (a batch of each partition, say) leaves as one round, in one request.
+        Each output is encoded as it comes out of `outputs`, while it is in the processor's cache. What is published in
+        LINGER_S seconds (a batch of each partition, say) leaves as one round, in one request.
         """
         assert self._producer is not None, "start() comes first"
         open_round = self._round = self._round or _Round(self._producer.create_batch)

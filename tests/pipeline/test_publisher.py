@@ -1,0 +1,121 @@
+"""Outputs on the real broker: in order, acknowledged together, and an error where the broker takes none."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.kafka_admin import create_topics, partition_counts
+from pipeline.publisher import BATCH_BYTES_MAX, ROUND_RECORDS_MAX, Publisher
+from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
+from topics.codec import decoder, partition_of
+from topics.records import DeadLetter
+from topics.table import BY_ALIAS, RECORD_BYTES_MAX
+from topics.traffic import Request, Tick
+
+pytestmark = pytest.mark.broker
+
+TOPIC = BY_ALIAS["dead-letters"]
+
+
+def letter(number: int, topic: str) -> DeadLetter:
+    return DeadLetter(
+        id=f"d-{number}", time_us=number, topic=topic, partition=0, offset=number, stage="test", field="", reason="",
+        size_bytes=0,
+    )  # fmt: skip
+
+
+async def published(broker: str, rounds: list[list[Output]]) -> None:
+    publisher = Publisher(broker)
+    await publisher.start()
+    try:
+        sent = [future for outputs in rounds for future in await publisher.publish(1, outputs)]
+        await asyncio.gather(*sent)
+    finally:
+        await publisher.stop()
+
+
+async def found(broker: str, topic: str) -> dict[int, list[Any]]:
+    """What each partition holds, in order."""
+    places = [TopicPartition(topic, number) for number in range((await partition_counts(broker))[topic])]
+    held: dict[int, list[Any]] = {place.partition: [] for place in places}
+    async with AIOKafkaConsumer(bootstrap_servers=broker) as consumer:
+        ends = await consumer.end_offsets(places)
+        consumer.assign(places)
+        for place in places:
+            consumer.seek(place, 0)
+        while any([await consumer.position(place) < ends[place] for place in places]):
+            for place, records in (await consumer.getmany(timeout_ms=500)).items():
+                held[place.partition] += records
+    return held
+
+
+def test_order_within_a_partition_is_kept_over_rounds(broker: str) -> None:
+    """Small rounds that linger, and one that is so large that it leaves at once."""
+    names = [f"order-{number % 7}" for number in range(3 * ROUND_RECORDS_MAX)]
+    outputs = [Output(n, "dead-letters", name, letter(n, name)) for n, name in enumerate(names)]
+    cuts = [0, 1, 3, 10, 10 + ROUND_RECORDS_MAX + 5, 2 * ROUND_RECORDS_MAX + 20, len(outputs)]
+
+    async def run() -> dict[int, list[Any]]:
+        await create_topics(broker, 4, 1)
+        await published(broker, [outputs[start:end] for start, end in itertools.pairwise(cuts)])
+        return await found(broker, TOPIC.name)
+
+    decode, ours = decoder(TOPIC), frozenset(names)
+    held = asyncio.run(run())
+    for partition, records in held.items():
+        kept = [decode(record.value) for record in records if record.key.decode() in ours]
+        places = [n for n, name in enumerate(names) if partition_of(name.encode(), len(held)) == partition]
+        assert [value.offset for value in kept] == places
+
+
+def test_where_outputs_go(broker: str) -> None:
+    """To the partition of the same number, or to all; what has a key, where its key belongs."""
+
+    async def run() -> dict[int, list[Any]]:
+        await create_topics(broker, 4, 1)
+        outputs = [
+            Output(0, "traffic", SAME_PARTITION, Tick(time_us=11)),
+            Output(0, "traffic", EVERY_PARTITION, Tick(time_us=12)),
+        ]
+        await published(broker, [outputs])
+        return await found(broker, BY_ALIAS["traffic"].name)
+
+    decode = decoder(BY_ALIAS["traffic"])
+    ticks = {
+        partition: [decode(record.value) for record in records] for partition, records in asyncio.run(run()).items()
+    }
+    for partition, values in ticks.items():
+        times = [value.time_us for value in values if isinstance(value, Tick) and value.time_us in (11, 12)]
+        assert times == ([11, 12] if partition == 1 else [12])
+
+
+def request(prompt: str) -> Request:
+    return Request(id="r", time_us=1, organisation="o", model="m", input_tokens=1, prompt=prompt)
+
+
+def test_a_record_larger_than_a_batch_is_a_batch(broker: str) -> None:
+    async def run() -> dict[int, list[Any]]:
+        await create_topics(broker, 4, 1)
+        large = request("x" * (BATCH_BYTES_MAX + 1_000))
+        await published(broker, [[Output(0, "traffic", "large", each) for each in (request("a"), large, request("b"))]])
+        return await found(broker, BY_ALIAS["traffic"].name)
+
+    decode = decoder(BY_ALIAS["traffic"])
+    held = asyncio.run(run())
+    records = held[partition_of(b"large", len(held))]
+    assert [len(decode(r.value).prompt) for r in records if r.key == b"large"] == [1, BATCH_BYTES_MAX + 1_000, 1]
+
+
+def test_what_the_broker_refuses_is_raised_by_its_future(broker: str) -> None:
+    """A record over the topic's limit: the lane that waits for it must not take it for published."""
+
+    async def run() -> None:
+        await create_topics(broker, 4, 1)
+        await published(broker, [[Output(0, "traffic", "huge", request("x" * (RECORD_BYTES_MAX + 1)))]])
+
+    with pytest.raises((KafkaError, ValueError)):
+        asyncio.run(run())
