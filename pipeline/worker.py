@@ -51,7 +51,7 @@ class Worker:
         self.restart_because = ""  # set: the process begins anew when it has stopped
         self.told_to_stop: Callable[[], bool] = lambda: False  # by a signal, which also ends a restart
         self._stopping = False
-        self._assigned = False
+        self._revoked: int | None = None  # the generation whose partitions were taken away
         self._lanes = Lanes(options, self.publisher)
         self._ticks = Ticks(options.broker, self.publisher, options.idle_tick_s)
         self._source_of = {BY_ALIAS[source].name: source for source in sources(options.stages)}
@@ -78,8 +78,9 @@ class Worker:
     async def _handle(self, place: Place, event: Any) -> None:
         """One Faust message: a partition's batch of raw records.
 
-        Left unacknowledged, for whoever holds the partition next: what comes while stopping or between two assignments,
-        and what was fetched under an earlier assignment, since batches before it may have been cleared away.
+        Left unacknowledged, for whoever holds the partition next: what comes while stopping, and what was fetched under
+        an assignment that is over, since batches before it may have been cleared away. Never a batch of the assignment
+        that holds, or the next one would jump over it: Faust may deliver before it signals that partitions are there.
         """
         if not self._holds(event):
             return
@@ -91,19 +92,21 @@ class Worker:
             self._ticks.saw(place[1], lane.time_us)
 
     def _holds(self, event: Any) -> bool:
-        current = event.message.generation_id == self.app.consumer_generation_id
-        return bool(current and self._assigned and not self._stopping)
+        generation = event.message.generation_id
+        return bool(self._is_current(generation) and not self._stopping)
+
+    def _is_current(self, generation: int) -> bool:
+        return generation == self.app.consumer_generation_id and generation != self._revoked
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Partitions may come back with another worker's progress: forget the states, restore them when they do."""
-        self._assigned = False
+        self._revoked = self.app.consumer_generation_id
         await self._lanes.close()
         await self.app.consumer.commit()
 
     async def _on_assigned(self, *given: Any, **_: Any) -> None:
         if not self._stopping:
             _app, assigned = given
-            self._assigned = True
             self._lanes.open(self._place(tp) for tp in sorted(assigned) if tp.topic in self._source_of)
 
     def _place(self, tp: Any) -> Place:
@@ -183,7 +186,7 @@ class Worker:
                 await offsets.stop()
                 watchdog.forget()
                 continue
-            if not self._assigned or generation != self.app.consumer_generation_id:
+            if not self._is_current(generation):
                 watchdog.forget()
             elif stuck := watchdog.observe(time.monotonic(), {tp: self._progress(tp, *told[tp]) for tp in held}):
                 await self.restart(stuck)
