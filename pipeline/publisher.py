@@ -50,6 +50,7 @@ class Publisher:
         self._places: dict[int, dict[str, Place]] = {}  # number of partitions -> key -> where it goes
         self._round: _Round | None = None
         self._sending = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._producer = AIOKafkaProducer(
@@ -94,8 +95,13 @@ class Publisher:
             await self._send_round()
         elif not open_round.is_due:
             open_round.is_due = True
-            asyncio.get_running_loop().call_later(LINGER_S, lambda: asyncio.ensure_future(self._send_round()))
+            asyncio.get_running_loop().call_later(LINGER_S, self._begin_sending)
         return [open_round.sent]
+
+    def _begin_sending(self) -> None:
+        task = asyncio.ensure_future(self._send_round())
+        self._tasks.add(task)  # the loop itself would let go of it half-way
+        task.add_done_callback(self._tasks.discard)
 
     async def _send_round(self) -> None:
         """Submit the open round, behind those before it."""
