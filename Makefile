@@ -25,6 +25,7 @@ bench: $(READY) ## measures, an hour; no part of the tests. BENCH="quota path --
 
 docs: $(READY) ## write again what is generated from the tables
 	$(BIN)/tidegate topics doc --output docs/asyncapi.json
+	$(BIN)/tidegate topics doc --output docs/topics.md
 	$(BIN)/tidegate flow --format svg > docs/flow.svg
 
 $(READY): requirements.lock pyproject.toml

@@ -93,6 +93,22 @@ class OrganisationTokens(Struct, frozen=True, forbid_unknown_fields=True, gc=Fal
     tokens: Count
 
 
+class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """What one value of one dimension contributed: the region `eu-west`, the organisation `acme`.
+
+    A dimension's parts need not add up to the whole: only the heaviest values are named, and an event without the
+    dimension is in none. `duration_us` is the sum over answers, of which there are `completions - errors`.
+    """
+
+    dimension: Label  # organisation, region, client, tier
+    value: Label
+    requests: Count = 0
+    completions: Count = 0
+    errors: Count = 0
+    tokens: Count = 0
+    duration_us: Count = 0
+
+
 class Slice(Record, frozen=True, tag_field="type", tag="slice", kw_only=True):
     """One traffic partition's whole contribution to ten seconds of one model: absolute, so that twice does no harm.
 
@@ -115,6 +131,7 @@ class Slice(Record, frozen=True, tag_field="type", tag="slice", kw_only=True):
     first_token_us: Sketch = Sketch()
     duration_us: Sketch = Sketch()
     top_organisations: list[OrganisationTokens] = []
+    parts: list[Part] = []
 
 
 class Mark(Record, frozen=True, tag_field="type", tag="mark", kw_only=True):
@@ -152,6 +169,17 @@ class MetricWindow(Record, frozen=True, tag_field="type", tag="window", kw_only=
     duration_us_p50: int | None = None
     duration_us_p99: int | None = None
     top_organisations: list[OrganisationTokens] = []
+    parts: list[Part] = []
+
+
+class Cause(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A probable cause: `value` of `dimension` explains `share` of the change. `surprise` orders causes, most first."""
+
+    dimension: Label
+    value: Label
+    share: Score
+    surprise: float = 0.0
+    explanation: Text = ""  # one English sentence
 
 
 class Anomaly(Record, frozen=True, kw_only=True):
@@ -180,10 +208,14 @@ class Judged(Record, frozen=True, tag_field="type", tag="judged", kw_only=True):
 
 
 class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):
-    """One step in the life of an alert. `alert` names it through its life; `id` is unique to this step."""
+    """One step in the life of an alert. `alert` names it through its life; `id` is unique to this step.
+
+    A `provisional` alert was raised on seconds of evidence; the minute windows confirm it (an update that is no longer
+    provisional) or withdraw it.
+    """
 
     alert: Id
-    status: Literal["open", "update", "resolved"]
+    status: Literal["open", "update", "resolved", "withdrawn"]
     severity: Severity
     kind: Label  # error_burst, latency_spike, latency_leak, traffic_drop, token_surge, ... (alerting's table)
     model: Id
@@ -194,6 +226,8 @@ class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):
     metrics: dict[str, float] = {}
     confirmations: list[str] = []  # "metric/detector"
     recommended: list[str] = []
+    provisional: bool = False
+    causes: list[Cause] = []
 
 
 class JobEvent(Record, frozen=True, kw_only=True):

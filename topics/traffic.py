@@ -31,6 +31,8 @@ class Request(
     user: Label = field(default="", name="user.id")
     provider: Label = field(default="", name="gen_ai.provider.name")
     operation: Label = field(default="chat", name="gen_ai.operation.name")
+    region: Label = field(default="", name="cloud.region")
+    client: Label = field(default="", name="user_agent.original")
     prompt: Prompt = ""
 
 
@@ -59,6 +61,9 @@ class Completion(
     first_token_s: Seconds | None = field(default=None, name="gen_ai.response.time_to_first_chunk")
     duration_s: Seconds | None = field(default=None, name="gen_ai.client.operation.duration")
     error_type: Label = field(default="", name="error.type")
+    tier: Label = ""
+    region: Label = field(default="", name="cloud.region")
+    client: Label = field(default="", name="user_agent.original")
 
 
 class Tick(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="tick", kw_only=True, gc=False):
