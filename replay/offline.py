@@ -1,5 +1,8 @@
 """The driver without Kafka: the same rows of the flow as the worker, over logs in memory, in event time, at full speed.
 
+`feed` takes the traffic of a recording, `feed_log` a recorded log verbatim, and `feed_records` typed records of a log
+or of a link between two stages: what a worker that holds only the stages after it would read from the link's topic.
+
 A log here is its next offsets and what has yet to be processed; nothing that was processed is kept. Traffic is cut
 into as many partitions as a deployment would have, by the partitioner that Kafka's producers use; the driver writes a
 tick into every traffic partition each ten seconds of event time, as the worker does for idle ones. What mitigation
@@ -11,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from pipeline.chain import SAME_PARTITION, Chain, check_stages, sources
-from pipeline.flow import LOGS, STAGES
+from pipeline.flow import LINKS, LOGS, STAGES
 from pipeline.intake import Intake, Raw, Records
 from pipeline.settings import Settings
 from pipeline.stage import EVERY_PARTITION, Batch, Output
@@ -25,6 +28,9 @@ BATCH_EVENTS = 1_000
 TICK_US = 10 * SECOND_US
 STEP_US = MINUTE_US
 """Sparse traffic is processed at least this often in event time, so that a command is not late."""
+
+LOGS_FIRST = ("control", "traffic", "slices")
+"""The order in which waiting records are processed: control first, since it steers the rest."""
 
 GAP_US = 24 * HOUR_US
 """A longer gap in the traffic (a clock gone wrong, most likely) is not filled with ticks."""
@@ -74,12 +80,12 @@ class Offline:
         recorded: Iterable[str] = (),
     ) -> None:
         held = check_stages(stages)
-        counts = {"traffic": partitions, "slices": partitions, "control": 1}
-        read = [source for source in sources(held) if source in LOGS]
-        self._intakes = {source: Intake(source, sources(held)[source][0].stage) for source in read}
+        counts = {**dict.fromkeys((*LOGS, *LINKS), partitions), "control": 1}
+        read = sorted(sources(held), key=(*LOGS_FIRST, *LINKS).index)
+        self._intakes = {source: Intake(source, sources(held)[source][0].stage) for source in read if source in LOGS}
         self._lanes = {
             source: [_Lane(source, number, counts[source], held, settings) for number in range(counts[source])]
-            for source in sorted(read, key=("control", "traffic", "slices").index)
+            for source in read
         }
         self._sink = sink
         self._recorded = frozenset(recorded)
@@ -115,6 +121,17 @@ class Offline:
             batch, dead = self._intakes[log].batch(partition, lane.partitions, Records.of_rows(part))
             self._publish(lane, dead + lane.chain.step(batch, part[-1].offset))
             lane.next_offset = part[-1].offset + 1
+        self._run()
+
+    def feed_records(self, source: str, partition: int, records: Iterable[Any]) -> None:
+        """Process typed records of one partition of a log (a `Slice`, a `Mark`) or a link (a window in `closed`), each
+        at an offset of its own."""
+        lane = self._lanes[source][partition]
+        for record in records:
+            lane.append(record)
+            self._pending += 1
+            if self._pending >= BATCH_EVENTS:
+                self._run()
         self._run()
 
     def position(self, log: str) -> list[int]:
@@ -162,7 +179,7 @@ class Offline:
         self._pending += len(chosen)
 
     def _run(self) -> None:
-        """Process all that waits and what comes of it; control first, since it steers the rest."""
+        """Process all that waits and what comes of it, in the order of LOGS_FIRST."""
         while self._pending:
             for source, lanes in self._lanes.items():
                 for lane in lanes:

@@ -198,13 +198,25 @@ class Anomaly(Record, frozen=True, kw_only=True):
     organisation: Label = ""  # whose traffic it is about, where it is about one organisation's
 
 
+class Forecast(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What one metric was expected to be in one window, whether or not anything was found in it."""
+
+    metric: Label
+    actual: float
+    expected: float
+    low: float
+    high: float
+
+
 class Judged(Record, frozen=True, tag_field="type", tag="judged", kw_only=True):
-    """A window with all that detection found in it, for alerting. `suppressed`: why it alerts nobody."""
+    """A window with all that detection found in it, for alerting. `suppressed`: why it alerts nobody. `forecasts` only
+    where detection was asked for them (`detection.forecasts`): nothing downstream reads them."""
 
     window: MetricWindow
     anomalies: list[Anomaly] = []
     breaks: list[str] = []  # metrics with a structural break confirmed by PELT near this window
     suppressed: Text = ""
+    forecasts: list[Forecast] = []
 
 
 class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):

@@ -2,9 +2,7 @@
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from itertools import chain
 from typing import IO, Annotated, Protocol
 
@@ -12,52 +10,12 @@ import typer
 from rich.progress import Progress
 
 from pipeline.commands.shared import TASK, UserError, opened_input, opened_output, progress_bar, size_bytes
+from topics.moments import number as parsed_number
+from topics.moments import time_us
 
 ADDED = ("score", "anomaly")
 ROWS_A_REPORT = 1_000
 FIELD_CHARACTERS_MAX = 1_000_000
-EPOCH_UNITS: tuple[tuple[float, int], ...] = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
-"""(numbers below this in size, µs in one): seconds until the year 5138, then milliseconds, then microseconds."""
-OTHER_FORMATS = ("%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d")
-
-
-def time_us(text: str) -> int | None:
-    """A timestamp as µs since 1970 UTC; None when it cannot be read. Without a zone it is UTC.
-
-    >>> time_us("1970-01-01 00:00:01"), time_us("1970-01-01T01:00:01+01:00"), time_us("1"), time_us("1000000000000")
-    (1000000, 1000000, 1000000, 1000000000000000)
-    """
-    text = text.strip()
-    if (number := _number(text)) is not None:
-        unit = next((unit for below, unit in EPOCH_UNITS if abs(number) < below), None)
-        return None if unit is None else round(number * unit)
-    moment = _iso(text) or next(filter(None, (_formatted(text, form) for form in OTHER_FORMATS)), None)
-    if moment is None:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _iso(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _formatted(text: str, form: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, form).replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 class Rows(Protocol):
@@ -88,7 +46,7 @@ def judged_rows(reader: Rows, time_column: str, value_column: str) -> Iterator[l
             continue  # an empty line
         row += [""] * (len(header) - len(row))
         moment = _moment(row, len(header), time_at, reader.line_num)
-        score, anomaly = detector.step(moment, _number(row[value_at]))
+        score, anomaly = detector.step(moment, parsed_number(row[value_at]))
         yield [*row, f"{score:.6f}", str(int(anomaly))]
 
 

@@ -50,7 +50,8 @@ class Track(Struct):
 
 
 class Seen(Struct):
-    """What one metric looked like in one window. `value` on the judging scale."""
+    """What one metric looked like in one window. `value` on the judging scale; `interval` is the forecast (expected,
+    low, high) in the metric's own unit, where there is one."""
 
     measure: Measure
     actual: float
@@ -58,6 +59,7 @@ class Seen(Struct):
     base: Baseline | None
     findings: list[Finding]
     flagged: bool = False
+    interval: tuple[float, float, float] | None = None
 
     @property
     def sigmas(self) -> float:
@@ -136,9 +138,12 @@ def detector(track: Track, model: str, measure: Measure, params: TrackParams) ->
 def _by_forecast(seen: Seen, arima: Arima, effect: float) -> None:
     verdict = arima.score(seen.value)
     seen.flagged = verdict.anomalous
-    if not verdict.anomalous or verdict.expected is None or verdict.low is None or verdict.high is None:
+    if verdict.expected is None or verdict.low is None or verdict.high is None:
         return
     expected, low, high = (unscaled(seen.measure.metric, x) for x in (verdict.expected, verdict.low, verdict.high))
+    seen.interval = (expected, low, high)
+    if not verdict.anomalous:
+        return
     moved = upwards(seen.measure, seen.actual, expected)
     enough = abs(moved) >= effect and (
         seen.base is None or (abs(seen.off_by()) >= effect and seen.off_by() * moved > 0)

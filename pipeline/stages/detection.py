@@ -45,7 +45,7 @@ from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
 from topics.control import Relayed
 from topics.fields import HOUR_US, SECOND_US, TEXT_CHARACTERS_MAX
-from topics.records import Anomaly, Judged, MetricWindow
+from topics.records import Anomaly, Forecast, Judged, MetricWindow
 
 LIMITED = ("first_token_us_p99", "duration_us_p50")
 TRAFFIC = ("requests", "tokens_per_s", "cost_microusd")
@@ -73,7 +73,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """`models_max` per partition; the model longest without a window is forgotten first, each after `idle_hours`."""
+    """`models_max` per partition; the model longest without a window is forgotten first, each after `idle_hours`.
+
+    `forecasts`: pass on what each metric was expected to be in every window, for a report; changes no decision."""
 
     track: TrackParams = TrackParams()
     rate: RateParams = RateParams()
@@ -84,6 +86,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     observe_us: int = 24 * HOUR_US
     models_max: int = 1_000
     idle_hours: int = 7 * 24
+    forecasts: bool = False
 
 
 class Filter(Struct, tag="filter"):
@@ -131,8 +134,10 @@ class Detection:
         model = self._model(state, window)
         findings: list[Finding] = []
         breaks: list[str] = []
+        forecasts: list[Forecast] = []
         if window.start_us > model.last_start_us:  # a window is judged once, in the order of time
-            findings, breaks = self._look_and_learn(state, model, window)
+            findings, breaks, seen = self._look_and_learn(state, model, window)
+            forecasts = _forecasts(seen) if self.params.forecasts else []
             state.put(f"filter/{window.model}", model)
         anomalies = [_anomaly(next_id(state, partition, offset), window, finding) for finding in findings]
         judged = Judged(
@@ -142,13 +147,14 @@ class Detection:
             anomalies=anomalies,
             breaks=breaks,
             suppressed=self._suppressed(state, window),
+            forecasts=forecasts,
         )
         published = [Output(offset, "anomalies", window.model, anomaly) for anomaly in anomalies]
         return [*published, Output(offset, "judged", window.model, judged)]
 
     def _look_and_learn(
         self, state: State[Any], model: Filter, window: MetricWindow
-    ) -> tuple[list[Finding], list[str]]:
+    ) -> tuple[list[Finding], list[str], dict[str, Seen]]:
         past = history.recent(state, window.model, model.hours, model.learned, self._windows_max)
         users = state.get(f"organisations/{window.model}") or Organisations()
         seen = {
@@ -162,11 +168,11 @@ class Detection:
             findings += of_organisation(surge, window_s)
         if not model.opened:
             model.opened, model.last_start_us = True, window.start_us
-            return findings, []
+            return findings, [], seen
         usual_window = not any(f.metric in TRAFFIC and f.detector == "arima" for f in findings)
         organisations.learn(users, window, self.params.surge, usual_window)
         state.put(f"organisations/{window.model}", users)
-        return findings, self._learn(state, model, window, past, seen)
+        return findings, self._learn(state, model, window, past, seen), seen
 
     def _look(self, model: Filter, measure: Measure, window: MetricWindow, past: Past) -> Seen | None:
         if measure.metric == COUNTED:
@@ -189,6 +195,8 @@ class Detection:
         verdict = rate.score((window.errors, trials(window)))
         spread = max((rate.baseline / trials(window)) ** 0.5, self.params.effects.error_rate / 4)
         seen = Seen(measure, actual, actual, Baseline(rate.baseline, spread), [])
+        if verdict.high is not None:
+            seen.interval = (rate.baseline, 0.0, verdict.high)
         if verdict.anomalous and verdict.high is not None and seen.off_by() >= self.params.effects.error_rate:
             found = of_metric(COUNTED, "counts", verdict.score, actual, rate.baseline, 0.0, verdict.high)
             seen.findings.append(found)
@@ -268,6 +276,10 @@ class Detection:
         known: Filter | None = state.get(f"filter/{window.model}")
         fresh = {measure.metric: track.fresh(self.params.track) for measure in MEASURES if measure.metric != COUNTED}
         return known or Filter(tracks=fresh, rate=RateState())
+
+
+def _forecasts(seen: dict[str, Seen]) -> list[Forecast]:
+    return [Forecast(metric, one.actual, *one.interval) for metric, one in seen.items() if one.interval is not None]
 
 
 def _anomaly(id_: str, window: MetricWindow, finding: Finding) -> Anomaly:

@@ -5,9 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.intake import Raw
 from pipeline.settings import Settings
+from pipeline.stages.detection import DetectionParams
 from replay.collect import Collected
 from replay.context import context
 from replay.event import Event
@@ -17,7 +19,8 @@ from replay.synthesis import Synthesis
 from topics.codec import encoder
 from topics.control import Command, Plan
 from topics.fields import MINUTE_US, SECOND_US
-from topics.records import DeadLetter, Decision, Mark, MetricWindow
+from topics.links import Handoff
+from topics.records import DeadLetter, Decision, Judged, Mark, MetricWindow
 from topics.table import BY_ALIAS
 from topics.traffic import Request
 
@@ -159,6 +162,31 @@ def test_a_recorded_log_gives_what_it_gave_when_it_was_written(events: list[Even
     assert [
         (w.model, w.start_us, w.revision, w.requests, w.errors, w.duration_us_p99) for w in again.by_topic["windows"]
     ] == facts
+
+
+def test_typed_windows_and_judgements_give_what_the_whole_flow_gives(events: list[Event]) -> None:
+    """Each link fed by itself, as by workers that hold one stage each: the same records, forecasts or not."""
+    settings = replace(Settings(), detection=DetectionParams(forecasts=True))
+    whole = _run(events, partitions=1, stages=("slices", "windows", "detection"))
+    windows = [window for window in whole.by_topic["windows"] if window.revision == 0]
+    judging = Outputs()
+    Offline(settings, judging, partitions=1, stages=("detection",)).feed_records("closed", 0, windows)
+    handoffs: list[Handoff] = judging.by_topic["judged"]
+    judged = [event for handoff in handoffs for event in handoff.events]
+    assert [event.window for event in judged] == windows
+    expected = [event for handoff in whole.by_topic["judged"] for event in handoff.events if isinstance(event, Judged)]
+    assert [replace(event, id="", forecasts=[]) for event in judged] == [replace(e, id="") for e in expected]
+    assert any(event.forecasts for event in judged)
+    assert not any(event.forecasts for event in expected)
+
+
+def test_typed_slices_give_the_windows_that_they_gave(events: list[Event], outputs: Outputs) -> None:
+    whole = _run(events, partitions=1)
+    again = Outputs()
+    driver = Offline(Settings(), again, partitions=1, recorded=("slices",))
+    driver.feed_records("slices", 0, whole.by_topic["slices"])
+    assert again.by_topic["windows"] == whole.by_topic["windows"]
+    assert again.by_topic["alerts"] == whole.by_topic["alerts"]
 
 
 def test_a_clock_gone_wrong_does_not_flood_the_log_with_ticks() -> None:
