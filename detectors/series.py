@@ -49,7 +49,7 @@ from detectors.robust import MAD_TO_SIGMA, SortedWindow
 from detectors.season import Season, SeasonParams, SeasonState
 
 
-class SeriesParams(msgspec.Struct, frozen=True):
+class SeriesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Counts are of rows unless they say otherwise; see the file's head for each one's part in the formula."""
 
     threshold: float = 1.5
@@ -228,6 +228,11 @@ class SeriesDetector:
         value    None or NaN for an empty cell
         returns  score in [0, 1], 0.5 at the threshold, 0.0 during warm-up and for an empty value; and the alarm
         """
+        verdict, flag = self.judge(time_us, value)
+        return verdict.score, flag
+
+    def judge(self, time_us: int, value: float | None) -> tuple[Verdict, bool]:
+        """As `step`, with the whole verdict: a report draws its band (`expected`, `low`, `high`)."""
         verdict = self._surprise.step((time_us, value))
         self.state.alarm, flag = alarm(self.state.alarm, self.params, verdict.anomalous)
-        return verdict.score, flag
+        return verdict, flag

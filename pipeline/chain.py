@@ -5,7 +5,7 @@ link's internal topic as a `Handoff`. Outputs leave in the order of the offsets 
 log is cut into batches, the concatenated outputs are the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -25,6 +25,10 @@ Coordinate = tuple[int, int]
 
 Item = tuple[str, bytes | None]
 """A key of the state and its encoded value (None: dropped)."""
+
+
+Watch = Callable[[str, Sequence[Output]], None]
+"""Receives a link's name and what passed over it."""
 
 
 class UnknownStageError(Exception):
@@ -52,11 +56,13 @@ def sources(stages: frozenset[str]) -> dict[str, tuple[Row, ...]]:
 class Chain:
     """One partition of one source (a log, or a link's topic) with the states of all stages fed from it here.
 
-    `position` is the highest offset of the source that the states account for; -1 before the first.
+    `position` is the highest offset of the source that the states account for; -1 before the first. `watch` sees what
+    passes between stages that are chained here, and changes nothing.
     """
 
-    def __init__(self, source: str, stages: frozenset[str], settings: Settings) -> None:
+    def __init__(self, source: str, stages: frozenset[str], settings: Settings, watch: Watch | None = None) -> None:
         self.source = source
+        self._watch = watch
         self.position = -1
         self._heads = sources(stages)[source]
         self._held = stages
@@ -85,6 +91,8 @@ class Chain:
         if not row.passes:
             return outputs
         passed = [output for output in outputs if output.to == row.passes]
+        if self._watch is not None:
+            self._watch(row.passes, passed)
         published = [] if len(passed) == len(outputs) else [output for output in outputs if output.to != row.passes]
         following = reader_of(row.passes)
         if following.stage not in self._held:

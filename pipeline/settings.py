@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from detectors.series import SeriesParams
 from pipeline.stages.alerting import AlertingParams
 from pipeline.stages.cache import CacheParams
 from pipeline.stages.detection import DetectionParams
@@ -20,7 +21,9 @@ class SettingsError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One section a stage; a TOML file sets any of it (`tidegate worker --config FILE`)."""
+    """One section a stage; a TOML file sets any of it (`tidegate worker --config FILE`).
+
+    `series` is for `tidegate backtest` over plain series: no stage reads it."""
 
     quota: QuotaParams = QuotaParams()
     safety: SafetyParams = SafetyParams()
@@ -31,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mitigation: MitigationParams = MitigationParams()
     scheduler: SchedulerParams = SchedulerParams()
     cache: CacheParams = CacheParams()
+    series: SeriesParams = SeriesParams()
 
 
 def load(path: Path | None) -> Settings:
@@ -47,4 +51,5 @@ def load(path: Path | None) -> Settings:
         sections = ", ".join(f"[{name}]" for name in Settings.__struct_fields__)
         raise SettingsError(
             f"{path}: {error}. Its sections are {sections}; their fields are in pipeline/stages"
+            " ([series]: detectors/series.py)"
         ) from error

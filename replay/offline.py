@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pipeline.chain import SAME_PARTITION, Chain, check_stages, sources
+from pipeline.chain import SAME_PARTITION, Chain, Watch, check_stages, sources
 from pipeline.flow import LINKS, LOGS, STAGES
 from pipeline.intake import Intake, Raw, Records
 from pipeline.settings import Settings
@@ -44,8 +44,8 @@ Sink = Callable[[str, str, Any], None]
 class _Lane:
     """One partition of one log: its chain, the next offset, and the events that wait."""
 
-    def __init__(self, source: str, partition: int, partitions: int, stages: frozenset[str], settings: Settings):
-        self.chain = Chain(source, stages, settings)
+    def __init__(self, chain: Chain, partition: int, partitions: int):
+        self.chain = chain
         self.partition = partition
         self.partitions = partitions
         self.next_offset = 0
@@ -69,6 +69,7 @@ class Offline:
 
     Outputs go to `sink` in the order they come. `recorded` names logs whose recording already holds what the flow
     writes to them (`traffic` when it holds relayed control events): such outputs reach the sink and go no further.
+    `watch` sees what passes between chained stages.
     """
 
     def __init__(
@@ -78,13 +79,16 @@ class Offline:
         partitions: int = 4,
         stages: Iterable[str] = STAGES,
         recorded: Iterable[str] = (),
+        watch: Watch | None = None,
     ) -> None:
         held = check_stages(stages)
         counts = {**dict.fromkeys((*LOGS, *LINKS), partitions), "control": 1}
         read = sorted(sources(held), key=(*LOGS_FIRST, *LINKS).index)
         self._intakes = {source: Intake(source, sources(held)[source][0].stage) for source in read if source in LOGS}
         self._lanes = {
-            source: [_Lane(source, number, counts[source], held, settings) for number in range(counts[source])]
+            source: [
+                _Lane(Chain(source, held, settings, watch), number, counts[source]) for number in range(counts[source])
+            ]
             for source in read
         }
         self._sink = sink
