@@ -66,6 +66,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "maintenance", "pipeline.commands.steer:maintenance", STEER, "Announce a time in which nothing should alert."
     ),
+    Entry("launch", "pipeline.commands.steer:launch", STEER, "Announce growth that should page nobody."),
     Entry("plan", "pipeline.commands.steer:plan", STEER, "Set the tier an organisation has bought."),
     Entry("feedback", "pipeline.commands.steer:feedback", STEER, "Judge an alert: true, false, or a note."),
     Entry("moderate", "pipeline.commands.moderate:moderate", FILES, "Moderate the texts of a JSON-lines file."),

@@ -90,7 +90,7 @@ FLOW: tuple[Row, ...] = (
         "alerting",
         "judged",
         "model",
-        ("alerts",),
+        ("alerts", "thresholds"),
         "raised",
         lambda settings: Alerting(settings.alerting),
         "confirm, grade, one alert per incident: open, update, resolved",

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from replay.event import Event, Events, ReplayError, time_of
-from topics.control import Command, Control, Maintenance, Relayed
+from topics.control import Command, Control, Launch, Maintenance, Relayed
 from topics.fields import TIME_US_MAX
 
 _MOVED: dict[type, tuple[str, ...]] = {
     Maintenance: ("time_us", "start_us", "end_us"),
+    Launch: ("time_us", "start_us", "end_us"),
     Command: ("time_us", "expires_us"),
 }
 """Fields that hold an event time, where there is more than `time_us`."""

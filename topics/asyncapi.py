@@ -102,7 +102,7 @@ def _channel(topic: Topic) -> Document:
                 "partitions": partition_count(topic, PARTITIONS_DEFAULT),
                 "replicas": REPLICAS_DEFAULT,
                 "topicConfiguration": {
-                    "cleanup.policy": [settings["cleanup.policy"]],
+                    "cleanup.policy": settings["cleanup.policy"].split(","),
                     "retention.ms": int(settings["retention.ms"]),
                     "max.message.bytes": int(settings["max.message.bytes"]),
                 },

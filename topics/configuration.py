@@ -14,7 +14,7 @@ def configuration(topic: Topic) -> dict[str, str]:
     `segment.ms` (Kafka's default is a week) a quiet topic would keep prompts seven times longer than it says.
     """
     return {
-        "cleanup.policy": "delete",
+        "cleanup.policy": "compact,delete" if topic.compacted else "delete",
         "retention.ms": str(topic.retention_ms),
         "segment.ms": str(topic.retention_ms // SEGMENTS_MIN),
         "max.message.bytes": str(RECORD_BYTES_MAX),

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from topics.fields import Action, Count, Id, Label, Severity, Text, Tier, TimeUs
 
 GPUS_MAX = 1_000_000
+FACTOR_MAX = 1_000
 
 
 class Control(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", kw_only=True, omit_defaults=True):
@@ -30,6 +31,20 @@ class Maintenance(Control, frozen=True, tag="maintenance", kw_only=True):
     start_us: TimeUs
     end_us: TimeUs
     model: Label = ""
+    reason: Text = ""
+
+
+class Launch(Control, frozen=True, tag="launch", kw_only=True):
+    """Traffic is expected to grow, up to `factor` times the usual, in [start_us, end_us): that much only informs.
+
+    Of `model` (every model when empty), by `organisation` (anybody when empty).
+    """
+
+    start_us: TimeUs
+    end_us: TimeUs
+    factor: Annotated[float, Meta(ge=1, le=FACTOR_MAX)]
+    model: Label = ""
+    organisation: Label = ""
     reason: Text = ""
 
 
@@ -87,7 +102,7 @@ class Command(Control, frozen=True, tag="command", kw_only=True):
     source: tuple[int, int, int] | None = None  # (partition, offset, index) in the slices log: what caused it
 
 
-ControlEvent = Deployment | Maintenance | Plan | Feedback | Approval | Job | Command
+ControlEvent = Deployment | Maintenance | Launch | Plan | Feedback | Approval | Job | Command
 
 
 class Relayed(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="relayed", kw_only=True):

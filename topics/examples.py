@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from topics.control import Approval, Deployment, Feedback, Job, Maintenance, Plan
+from topics.control import Approval, Deployment, Feedback, Job, Launch, Maintenance, Plan
 from topics.traffic import Completion, Request
 
 NOON_US = 1_772_366_400_000_000  # 2026-03-01T12:00:00Z
@@ -39,6 +39,15 @@ EXAMPLES: dict[type[Any], Any] = {
     ),
     Maintenance: Maintenance(
         id="mnt-1", time_us=NOON_US, start_us=NOON_US, end_us=NOON_US + HOUR_US, reason="new network cards"
+    ),
+    Launch: Launch(
+        id="lch-1",
+        time_us=NOON_US,
+        start_us=NOON_US,
+        end_us=NOON_US + 3 * HOUR_US,
+        factor=3.0,
+        organisation="acme",
+        reason="acme opens its assistant to everybody",
     ),
     Plan: Plan(id="plan-1", time_us=NOON_US, organisation="acme", tier="enterprise"),
     Feedback: Feedback(id="fb-1", time_us=NOON_US, alert="a3-1045-0", verdict="true", note="the provider confirmed it"),

@@ -242,6 +242,32 @@ class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):
     causes: list[Cause] = []
 
 
+class FamilyThreshold(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """How far out an anomaly must be to speak for one family of alerts, and why.
+
+    `k`: times the detector's own threshold; `taught` is what people's judgement contributes to it, the rest is today's
+    noise. `windows_min`: windows that must count before an alert opens. Verdicts are those still remembered.
+    """
+
+    family: Label  # errors, traffic, tokens, latency, combined
+    k: float
+    taught: float
+    windows_min: Count
+    false_alerts: Count = 0
+    true_alerts: Count = 0
+    reason: Text = ""
+
+
+class Thresholds(Record, frozen=True, kw_only=True):
+    """How sensitive alerting to a model is now. Written when the model is first seen, when it changes, and daily."""
+
+    model: Id
+    since_us: TimeUs  # end of the first window judged
+    alerts_today: Count  # alerts opened on this day (UTC)
+    alerts_a_day: Count  # the noise budget
+    families: list[FamilyThreshold]
+
+
 class JobEvent(Record, frozen=True, kw_only=True):
     """What the scheduler did. `command` names the command obeyed; `job` the job touched; both may be empty."""
 

@@ -28,6 +28,7 @@ class Topic:
     internal: bool = False
     cloudevent: str = ""  # CloudEvents type prefix; empty: plain JSON
     private: bool = False  # carries prompts: restrict who may read it
+    compacted: bool = False  # the newest record of each key is all that counts
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ TOPICS: tuple[Topic, ...] = (
         control.ControlEvent,
         "id",
         30 * DAY_MS,
-        "Deployments, maintenance, plans, feedback, approvals, jobs, and commands: all that steers, in one order.",
+        "Deployments, maintenance, launches, plans, feedback, approvals, jobs, commands: all that steers, in order.",
         partitions=1,
     ),
     Topic("decisions", records.Decision, "organisation", 7 * DAY_MS, "Exactly one answer to every request."),
@@ -69,6 +70,14 @@ TOPICS: tuple[Topic, ...] = (
         30 * DAY_MS,
         "One alert per incident: open, update, resolved. Subscribe here.",
         cloudevent="tidegate.alert",
+    ),
+    Topic(
+        "thresholds",
+        records.Thresholds,
+        "model",
+        30 * DAY_MS,
+        "How sensitive alerting to each model is now, and why: what feedback and the noise budget did.",
+        compacted=True,
     ),
     Topic(
         "commands",

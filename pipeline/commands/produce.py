@@ -114,9 +114,9 @@ def produce(
 ) -> None:
     """Send traffic and control events.
 
-    Each line is one JSON object; its "type" (request, completion, deployment, maintenance, plan, feedback, approval,
-    job, ...) decides the topic. `tidegate topics doc` describes every field. Invalid lines are sent too, so that the
-    pipeline's dead letters tell of them; with --check they are held back.
+    Each line is one JSON object; its "type" (request, completion, deployment, maintenance, launch, plan, feedback,
+    approval, job, ...) decides the topic. `tidegate topics doc` describes every field. Invalid lines are sent too, so
+    that the pipeline's dead letters tell of them; with --check they are held back.
     """
     tally = run_async(_produce(broker_address(broker), file, check))
     _report(tally, check)

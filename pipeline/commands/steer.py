@@ -1,4 +1,4 @@
-"""What a person tells the pipeline: approve, reject, deploy, maintenance, plan, feedback. Each is a control event."""
+"""What a person tells the pipeline: approve, reject, deploy, maintenance, launch, plan, feedback: control events."""
 
 import getpass
 import time
@@ -14,7 +14,7 @@ from pipeline.commands.follow import records
 from pipeline.commands.lines import clock, line
 from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
 from topics.codec import decoder
-from topics.control import Approval, Command, ControlEvent, Deployment, Feedback, Maintenance, Plan
+from topics.control import FACTOR_MAX, Approval, Command, ControlEvent, Deployment, Feedback, Launch, Maintenance, Plan
 from topics.fields import MINUTE_US
 from topics.table import BY_ALIAS
 
@@ -44,6 +44,9 @@ CommandArgument = Annotated[
 ]
 ByOption = Annotated[str, typer.Option("--by", help="Who answers; by default your user name.")]
 
+StartOption = Annotated[str, typer.Option("--start", metavar="TIME", help="ISO 8601; by default now.")]
+ReasonOption = Annotated[str, typer.Option(help="For the record.")]
+
 
 def approve(command: CommandArgument = "", by: ByOption = "", broker: BrokerOption = "") -> None:
     """Let a command go ahead that waits for a person. Without an id: list those that wait."""
@@ -68,13 +71,30 @@ def deploy(
 def maintenance(
     minutes: Annotated[int, typer.Argument(min=1, max=MINUTES_MAX, help="How long, in minutes.")],
     model: Annotated[str, typer.Option(help="Only this model; every model without it.")] = "",
-    start: Annotated[str, typer.Option("--start", metavar="TIME", help="ISO 8601; by default now.")] = "",
-    reason: Annotated[str, typer.Option(help="For the record.")] = "",
+    start: StartOption = "",
+    reason: ReasonOption = "",
     broker: BrokerOption = "",
 ) -> None:
     """Announce a time in which anomalies are recorded and alert nobody."""
     start_us = _time_us(start) if start else _now_us()
     _say(broker, Maintenance, start_us=start_us, end_us=start_us + minutes * MINUTE_US, model=model, reason=reason)
+
+
+def launch(
+    minutes: Annotated[int, typer.Argument(min=1, max=MINUTES_MAX, help="How long, in minutes.")],
+    factor: Annotated[
+        float, typer.Argument(min=1, max=FACTOR_MAX, help="How much traffic to expect: 3 is three times the usual.")
+    ],
+    model: Annotated[str, typer.Option(help="Only this model; every model without it.")] = "",
+    organisation: Annotated[str, typer.Option(help="Whose launch it is; anybody's without it.")] = "",
+    start: StartOption = "",
+    reason: ReasonOption = "",
+    broker: BrokerOption = "",
+) -> None:
+    """Announce growth: more tokens and cost, up to FACTOR times the usual, only inform meanwhile, and page nobody."""
+    start_us = _time_us(start) if start else _now_us()
+    span = {"start_us": start_us, "end_us": start_us + minutes * MINUTE_US}
+    _say(broker, Launch, **span, factor=factor, model=model, organisation=organisation, reason=reason)
 
 
 def plan(

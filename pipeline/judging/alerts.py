@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from pipeline.judging.families import RECOMMENDED, Family, confirming_breaks, is_witness, leading
 from pipeline.judging.metrics import BY_METRIC, COMBINED
+from topics.control import Launch
 from topics.fields import TEXT_CHARACTERS_MAX, Severity
 from topics.records import Alert, Judged
 
@@ -15,17 +16,21 @@ Status = Literal["open", "update", "resolved"]
 
 
 class Open(Struct):
-    """An alert that is open. `windows` anomalous so far, `quiet` ones running, `told` when it was last published."""
+    """An alert that is open. `windows` anomalous so far, `told` since it was last published; `reopened` how often.
+
+    `counted`: it was of a severity that pages somebody, and has been counted in the noise budget.
+    """
 
     alert: str
     kind: str
     severity: Severity
     started_us: int
     windows: int
-    quiet: int = 0
     told: int = 0
     organisation: str = ""
     confirmations: list[str] = []
+    reopened: int = 0
+    counted: bool = False
 
 
 def confirm(alert: Open, family: Family, judged: Judged) -> None:
@@ -35,12 +40,13 @@ def confirm(alert: Open, family: Family, judged: Judged) -> None:
     new = [confirmation for confirmation in dict.fromkeys(found) if confirmation not in alert.confirmations]
     alert.confirmations = [*alert.confirmations, *new][:CONFIRMATIONS_MAX]
     named = [anomaly.organisation for anomaly in judged.anomalies if anomaly.organisation]
-    if named and alert.kind in ("token_surge", "cost_anomaly"):
+    if named and family.name == "tokens":
         alert.organisation = alert.organisation or named[0]
 
 
-def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged) -> Alert:
-    """The alert record of one step in its life."""
+def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged, notes: list[str]) -> Alert:
+    """The alert record of one step in its life; `notes` are further sentences of its summary."""
+    summary = " ".join([_summary(status, family, alert, judged), *notes])
     return Alert(
         id=id_,
         time_us=judged.window.end_us,
@@ -51,12 +57,25 @@ def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged
         model=judged.window.model,
         started_us=alert.started_us,
         windows=alert.windows,
-        summary=_summary(status, family, alert, judged)[:TEXT_CHARACTERS_MAX],
+        summary=summary[:TEXT_CHARACTERS_MAX],
         organisation=alert.organisation,
         metrics=_metrics(judged),
         confirmations=alert.confirmations,
         recommended=list(RECOMMENDED[alert.kind]),
     )
+
+
+def notes(alert: Open, k: float, why: str, launch: Launch | None, resolves_after: int) -> list[str]:
+    """Further sentences for the summary: how sensitive its family is and why, what was announced, that it flaps."""
+    said = []
+    if k > 1.0:
+        said.append(f"Findings speak from {k:.3g} times their threshold on: {why}.")
+    if launch is not None:
+        reason = f": {launch.reason}" if launch.reason else ""
+        said.append(f"A launch of up to {launch.factor:g} times the usual was announced{reason}.")
+    if alert.reopened:
+        said.append(f"It came back {alert.reopened} times, so it resolves after {resolves_after} quiet windows.")
+    return said
 
 
 def _metrics(judged: Judged) -> dict[str, float]:

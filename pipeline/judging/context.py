@@ -1,11 +1,22 @@
-"""What operators and deployment tools have said that changes how windows are judged: maintenance and deployments."""
+"""What people and tools have said that changes how windows are judged: maintenance, deployments, launches.
+
+A launch is growth that was announced. While it lasts, more tokens and cost than usual only inform, as long as they stay
+below `factor` times what would be usual at most; after its end a fall back by as much informs only, until the level of
+the last hours has forgotten it (`FADES_US`). Everything else is judged as ever: growth is no excuse for errors.
+"""
 
 from msgspec import Struct
 
-from topics.control import Deployment, Maintenance, Relayed
+from topics.control import Deployment, Launch, Maintenance, Relayed
+from topics.fields import HOUR_US
+from topics.records import Anomaly
 
 MAINTENANCES_MAX = 256
+LAUNCHES_MAX = 256
 DEPLOYMENTS_MAX = 1_000
+FADES_US = 2 * HOUR_US  # the baseline that a fall is measured against is a median over as long
+
+Span = tuple[int, int]
 
 
 class Deployed(Struct, frozen=True):
@@ -17,10 +28,11 @@ class Deployed(Struct, frozen=True):
 
 
 class Context(Struct, tag="context"):
-    """Maintenances not yet over, in the order they came, and each model's newest deployment."""
+    """The newest maintenances and launches, in the order they came, and each model's newest deployment."""
 
     maintenances: list[Maintenance] = []
     deployments: dict[str, Deployed] = {}
+    launches: list[Launch] = []
 
 
 def heard(context: Context, relayed: Relayed) -> bool:
@@ -29,6 +41,9 @@ def heard(context: Context, relayed: Relayed) -> bool:
         case Maintenance() as maintenance:
             context.maintenances.append(maintenance)
             del context.maintenances[:-MAINTENANCES_MAX]
+        case Launch() as launch:
+            context.launches.append(launch)
+            del context.launches[:-LAUNCHES_MAX]
         case Deployment() as deployment:
             context.deployments.pop(deployment.model, None)
             context.deployments[deployment.model] = Deployed(deployment.time_us, deployment.version)
@@ -51,3 +66,29 @@ def observed(context: Context, model: str, time_us: int, observe_us: int) -> Dep
     """The deployment that this model is still being observed after, if any."""
     deployed = context.deployments.get(model)
     return deployed if deployed and deployed.time_us <= time_us < deployed.time_us + observe_us else None
+
+
+def announced(context: Context, model: str, window: Span, upwards: bool, leads: list[Anomaly]) -> Launch | None:
+    """The launch that explains all of `leads` (at least one), which moved `upwards` or down in this window, if any."""
+    for launch in context.launches:
+        if launch.model not in ("", model) or not leads:
+            continue
+        if upwards and _overlap(window, (launch.start_us, launch.end_us)):
+            explained = all(_grew(launch, anomaly) for anomaly in leads)
+        elif not upwards and _overlap(window, (launch.end_us, launch.end_us + FADES_US)):
+            explained = all(anomaly.actual * launch.factor >= anomaly.low for anomaly in leads)
+        else:
+            explained = False
+        if explained:
+            return launch
+    return None
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _grew(launch: Launch, anomaly: Anomaly) -> bool:
+    """As announced, and by whom. The factor is of the usual interval's upper end: the noise grows with the traffic."""
+    whose = launch.organisation in ("", anomaly.organisation) or not anomaly.organisation
+    return whose and anomaly.actual <= launch.factor * anomaly.high

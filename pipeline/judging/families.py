@@ -39,6 +39,8 @@ FAMILIES: tuple[Family, ...] = (
 )
 """In order of precedence: of two that begin together, the earlier one names the incident."""
 
+ANNOUNCED = "announced_change"  # the kind of an alert that a launch explains: it asks for no command
+
 RECOMMENDED: Mapping[str, tuple[str, ...]] = {
     "error_burst": (
         "Shift traffic to the stable version.",
@@ -61,6 +63,7 @@ RECOMMENDED: Mapping[str, tuple[str, ...]] = {
     ),
     "token_surge": ("Throttle the organisation that explains it.", "Ask it whether the surge is meant."),
     "cost_anomaly": ("Compare prices and the share of output tokens.", "Consider rate limits."),
+    ANNOUNCED: ("Nothing, while it stays within what was announced.",),
     "multi_metric": ("Look at the metrics named; none of them explains it alone.",),
 }
 

@@ -8,6 +8,12 @@
     open       once; `update` when the severity rises, when the organisation behind it is found, and every
                `update_every` anomalous windows; `resolved` after `resolve_after` windows without a leading anomaly,
                so a flapping metric holds its alert open
+               one that is back within `reopen_windows` is the same alert, by an `update`, and from then on takes as
+               many quiet windows more to resolve each time (`hold_max` times as many at most): so it stays open
+               instead of being raised a hundred times
+    sensitive  a finding speaks for a family of a model when it is out by k times its own threshold; people's feedback
+               and the noise budget (`alerts_a_day` of a model, `alerts_a_day_partition` of all) move k, and every
+               change is published on `thresholds`                                  pipeline.judging.sensitivity
     fold       a family that begins within `fold_windows` of an open alert's start and is no graver is that incident
                showing elsewhere: it joins as confirmation and opens none of its own
 
@@ -27,37 +33,33 @@ it lost a third to a half of the events, which is why 3 of 5 is the default.
 
 Suppressed windows (maintenance) count as quiet. While a deployment is observed (`observe_us`), what a new version may
 legitimately change opens with severity *info* (it informs, pages nobody, asks for no command) unless a hard limit is
-broken. After every window a `Tick` with its end passes down `raised`, so that what waits for event time can move on.
+broken. So does what an announced launch explains (pipeline.judging.context). After every window a `Tick` with its end
+passes down `raised`, so that what waits for event time can move on.
 
-State keys: `model/<model>` (about 1 kB), `context`, `models`, `cursor`.
+State keys: `model/<model>` (about 1 kB), `raised` (whom a verdict on an alert concerns), `today`, `context`, `models`,
+`cursor`.
 """
 
 from typing import Any, ClassVar, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from detectors import consensus
-from detectors.consensus import ConsensusParams, ConsensusState
-from pipeline.judging import context
-from pipeline.judging.alerts import Open, Status, confirm, record
+from detectors.consensus import Consensus, ConsensusParams
+from pipeline.judging import context, raised, sensitivity
+from pipeline.judging.alerts import Open, Status, confirm, notes, record
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.families import (
-    FAMILIES,
-    RANK,
-    Family,
-    kind,
-    leading,
-    severity,
-    witnesses,
-)
-from pipeline.judging.metrics import BY_METRIC, LATENCIES, scaled
+from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, witnesses
+from pipeline.judging.grading import grade, launch_of
+from pipeline.judging.raised import Raised, Today
 from pipeline.judging.roster import Roster, arrived
-from pipeline.judging.shape import WINDOWS_MAX, is_gradual
+from pipeline.judging.sensitivity import SensitivityParams
+from pipeline.judging.watches import Model, Watch, kind_of, take_in, thresholds
 from pipeline.stage import Batch, Output, State
-from topics.control import Relayed
+from topics.control import Feedback, Relayed
 from topics.fields import HOUR_US, Severity
-from topics.records import Alert, Anomaly, Judged
+from topics.records import Alert, Judged, Thresholds
 from topics.traffic import Tick
 
 
@@ -71,14 +73,22 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     hard_of: int = 3
     update_every: int = 10
     resolve_after: int = 5
+    reopen_windows: int = 5
+    hold_max: int = 4
     fold_windows: int = 5
     observe_us: int = 24 * HOUR_US
+    sensitivity: SensitivityParams = SensitivityParams()
+    alerts_a_day: int = 6
+    alerts_a_day_partition: int = 60
+    alerts_remembered: int = 1_000
     models_max: int = 1_000
     idle_hours: int = 7 * 24
 
     def __post_init__(self) -> None:
-        if min(self.update_every, self.resolve_after) < 1 or self.fold_windows < 0:
-            raise ValueError("update_every and resolve_after must be at least 1, fold_windows at least 0")
+        if min(self.update_every, self.resolve_after, self.hold_max) < 1 or self.fold_windows < 0:
+            raise ValueError("update_every, resolve_after and hold_max must be at least 1, fold_windows at least 0")
+        if min(self.alerts_a_day, self.alerts_a_day_partition, self.alerts_remembered) < 1:
+            raise ValueError("alerts_a_day, alerts_a_day_partition and alerts_remembered must be at least 1")
         self.consensus(hard=False)
         self.consensus(hard=True)
 
@@ -90,30 +100,10 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Watch(Struct):
-    """One family of one model. `began`: number of the window in which the present run of counting windows began."""
-
-    soft: ConsensusState = ConsensusState()
-    hard: ConsensusState = ConsensusState()
-    began: int = -1
-    began_us: int = 0
-    counted: int = 0
-    quiet: int = 0
-    open: Open | None = None
-
-
-class Model(Struct, tag="model"):
-    """What is watched of one model; `recent` are the last windows' latencies on the judging scale, by metric."""
-
-    windows: int = 0
-    watches: dict[str, Watch] = field(default_factory=lambda: {family.name: Watch() for family in FAMILIES})
-    recent: dict[str, list[float]] = {}
-
-
 class Alerting:
     """The stage; see the top of this file."""
 
-    values: ClassVar[Any] = Model | Context | Roster | Cursor
+    values: ClassVar[Any] = Model | Raised | Today | Context | Roster | Cursor
 
     def __init__(self, params: AlertingParams) -> None:
         self.params = params
@@ -124,46 +114,103 @@ class Alerting:
         outputs: list[Output] = []
         for offset, event in zip(batch.offsets, batch.events, strict=True):
             if type(event) is Relayed:
-                self._hear(state, event)
+                told = self._hear(state, batch.partition, offset, event)
                 outputs.append(Output(offset, "raised", event.event.id, event))
-                continue
-            for alert in self._weigh(state, batch.partition, offset, event):
-                outputs.append(Output(offset, "alerts", alert.model, alert))
-                outputs.append(Output(offset, "raised", alert.model, alert))
-            outputs.append(Output(offset, "raised", event.window.model, Tick(time_us=event.window.end_us)))
+            else:
+                alerts, told = self._weigh(state, batch.partition, offset, event)
+                for alert in alerts:
+                    outputs.append(Output(offset, "alerts", alert.model, alert))
+                    outputs.append(Output(offset, "raised", alert.model, alert))
+                outputs.append(Output(offset, "raised", event.window.model, Tick(time_us=event.window.end_us)))
+            if told is not None:
+                outputs.append(Output(offset, "thresholds", told.model, told))
         return outputs
 
-    def _hear(self, state: State[Any], relayed: Relayed) -> None:
+    def _hear(self, state: State[Any], partition: int, offset: int, relayed: Relayed) -> Thresholds | None:
+        if isinstance(relayed.event, Feedback):
+            return self._teach(state, partition, offset, relayed.event)
         known = state.get("context") or Context()
         if context.heard(known, relayed):
             state.put("context", known)
+        return None
 
-    def _weigh(self, state: State[Any], partition: int, offset: int, judged: Judged) -> list[Alert]:
+    def _teach(self, state: State[Any], partition: int, offset: int, feedback: Feedback) -> Thresholds | None:
+        """Let a verdict move the threshold it concerns, at the model's own time; what to publish of it."""
+        whom = raised.concerned(state, feedback)
+        model: Model | None = state.get(f"model/{whom.model}") if whom else None
+        if whom is None or model is None:
+            return None
+        watch, false = model.watches[whom.family], feedback.verdict == "false"
+        sensitivity.teach(watch.sensitivity, self.params.sensitivity, false, model.time_us, whom.judged_us)
+        raised.keep_verdict(state, feedback, model.time_us)
+        state.put(f"model/{whom.model}", model)
+        return self._thresholds(state, partition, offset, whom.model, model)
+
+    def _weigh(
+        self, state: State[Any], partition: int, offset: int, judged: Judged
+    ) -> tuple[list[Alert], Thresholds | None]:
+        """One window of one model: what happens to its alerts, and its thresholds if they have changed."""
         name = judged.window.model
         hour = judged.window.start_us // HOUR_US
         for gone in arrived(state, name, hour, self.params.models_max, self.params.idle_hours):
             state.drop(f"model/{gone}")
-        model: Model = state.get(f"model/{name}") or Model()
-        _remember(model, judged)
-        known: Context | None = state.get("context")
-        observed = known is not None and context.observed(known, name, judged.window.start_us, self.params.observe_us)
+        model: Model = state.get(f"model/{name}") or Model(since_us=judged.window.end_us)
+        changed = take_in(model, judged, self.params.sensitivity)
+        known: Context = state.get("context") or Context()
         alerts = []
         for family in FAMILIES:
             watch = model.watches[family.name]
-            status = self._watch(model, family, watch, judged, bool(observed))
+            heard = sensitivity.weighed(
+                judged, family, sensitivity.in_force(watch.sensitivity, self.params.sensitivity)
+            )
+            status = self._watch(model, family, watch, heard, known)
             if watch.open is None or not status:
                 continue
             id_ = next_id(state, partition, offset, prefix="a")
-            watch.open.alert = watch.open.alert or id_
-            alerts.append(record(id_, status, family, watch.open, judged))
+            if not watch.open.alert:
+                watch.open.alert = id_
+                raised.remember(state, id_, name, family.name, self.params.alerts_remembered)
+            said = self._said(family, watch, watch.open, heard, known)
+            if not watch.open.counted and watch.open.severity != "info":
+                overspent = self._spend(state, model, family, watch, watch.open)
+                said, changed = said + overspent, changed or bool(overspent)
+            alerts.append(record(id_, status, family, watch.open, heard, said))
             if status == "resolved":
-                watch.open = None
+                watch.closed, watch.closed_at, watch.open = watch.open, model.windows, None
         model.windows += 1
         state.put(f"model/{name}", model)
-        return alerts
+        return alerts, self._thresholds(state, partition, offset, name, model) if changed else None
+
+    def _thresholds(self, state: State[Any], partition: int, offset: int, name: str, model: Model) -> Thresholds:
+        id_ = next_id(state, partition, offset, prefix="t")
+        params = self.params
+        return thresholds(id_, name, model, params.sensitivity, params.alerts_a_day, params.windows_min)
+
+    def _spend(self, state: State[Any], model: Model, family: Family, watch: Watch, alert: Open) -> list[str]:
+        """Count an alert that pages somebody; what to say, once that uses up a budget of the day."""
+        alert.counted = True
+        model.alerts += 1
+        of_all = raised.count(state, model.day)
+        if model.alerts < self.params.alerts_a_day and of_all < self.params.alerts_a_day_partition:
+            return []
+        sensitivity.overspent(watch.sensitivity, self.params.sensitivity)
+        k = sensitivity.in_force(watch.sensitivity, self.params.sensitivity)
+        of_model = model.alerts >= self.params.alerts_a_day
+        whose = f"{model.alerts} of this model" if of_model else f"{of_all} of all models"
+        return [
+            f"With it the noise budget is used up ({whose} today): until midnight UTC, {family.name} findings speak "
+            f"from {k:.3g} times their threshold on, hard limits excepted."
+        ]
+
+    def _said(self, family: Family, watch: Watch, alert: Open, judged: Judged, known: Context) -> list[str]:
+        """What else a person should know of an alert while it is open."""
+        params = self.params.sensitivity
+        launch = launch_of(family, judged, known) if alert.kind == ANNOUNCED else None
+        k, why = sensitivity.in_force(watch.sensitivity, params), sensitivity.reason(watch.sensitivity, params)
+        return notes(alert, k, why, launch, self._patient(alert))
 
     def _watch(
-        self, model: Model, family: Family, watch: Watch, judged: Judged, observed: bool
+        self, model: Model, family: Family, watch: Watch, judged: Judged, known: Context
     ) -> Status | Literal[""]:
         """Move one family on by one window; what is to be published of its alert, if anything."""
         votes = [] if judged.suppressed else witnesses(family, judged)
@@ -172,16 +219,35 @@ class Alerting:
         watch.hard, limits = consensus.step(watch.hard, self._hard, hard)
         self._run(model, watch, judged, counts=watch.soft.counted[-1], active=bool(votes))
         if watch.open is not None:
-            return self._carry_on(family, watch, watch.open, judged, bool(votes), observed)
-        if not (outcome.confirmed or limits.confirmed):
+            return self._carry_on(model, family, watch, watch.open, judged, bool(votes), known)
+        more = sensitivity.patience(watch.sensitivity, self.params.sensitivity)
+        if not (_confirmed(outcome, self._soft, more) or _confirmed(limits, self._hard, more)):
             return ""
-        grade = _grade(family, judged, observed)
-        if self._folded(model, family, watch, judged, grade):
+        graded = grade(family, judged, known, self.params.observe_us)
+        if self._folded(model, family, watch, judged, graded):
             return ""
-        gradual = family.name == "latency" and _gradual(model, leading(family, judged))
-        watch.open = Open("", kind(family, judged, gradual), grade, watch.began_us, watch.counted)
+        return self._open(model, family, watch, judged, graded, known)
+
+    def _open(
+        self, model: Model, family: Family, watch: Watch, judged: Judged, graded: Severity, known: Context
+    ) -> Status:
+        """A new alert, or the one that has only just been resolved."""
+        again = watch.closed if model.windows - watch.closed_at <= self.params.reopen_windows else None
+        watch.closed = None
+        if again is not None:
+            again.severity, again.told = graded, 0
+            again.windows, again.reopened = again.windows + watch.counted, again.reopened + 1
+            watch.open = again
+        else:
+            explained = launch_of(family, judged, known) is not None
+            named = ANNOUNCED if explained else kind_of(model, family, judged)
+            watch.open = Open("", named, graded, watch.began_us, watch.counted)
         confirm(watch.open, family, judged)
-        return "open"
+        return "update" if again else "open"
+
+    def _patient(self, alert: Open) -> int:
+        """Quiet windows that resolve an alert."""
+        return self.params.resolve_after * min(1 + alert.reopened, self.params.hold_max)
 
     def _run(self, model: Model, watch: Watch, judged: Judged, counts: bool, active: bool) -> None:
         """Where the present run of counting windows began; it ends with as many quiet windows as resolve an alert."""
@@ -193,19 +259,20 @@ class Alerting:
         watch.counted += counts
 
     def _carry_on(
-        self, family: Family, watch: Watch, alert: Open, judged: Judged, active: bool, observed: bool
+        self, model: Model, family: Family, watch: Watch, alert: Open, judged: Judged, active: bool, known: Context
     ) -> Status | Literal[""]:
         if not active:
-            return "resolved" if watch.quiet >= self.params.resolve_after else ""
+            return "resolved" if watch.quiet >= self._patient(alert) else ""
         alert.windows += 1
-        grade = _grade(family, judged, observed)
-        graver = RANK[grade] > RANK[alert.severity]
-        known = alert.organisation
+        graded = grade(family, judged, known, self.params.observe_us)
+        graver = RANK[graded] > RANK[alert.severity]
+        named = alert.organisation
         confirm(alert, family, judged)
         if graver:
-            alert.severity = grade
+            alert.severity = graded
+            alert.kind = kind_of(model, family, judged) if alert.kind == ANNOUNCED else alert.kind
         alert.told += 1
-        if not graver and alert.organisation == known and alert.told < self.params.update_every:
+        if not graver and alert.organisation == named and alert.told < self.params.update_every:
             return ""
         alert.told = 0
         return "update"
@@ -222,22 +289,6 @@ class Alerting:
         return False
 
 
-def _remember(model: Model, judged: Judged) -> None:
-    for metric in LATENCIES:
-        value = scaled(metric, BY_METRIC[metric].read(judged.window))
-        if value is not None:
-            model.recent[metric] = [*model.recent.get(metric, []), value][-WINDOWS_MAX:]
-
-
-def _gradual(model: Model, leads: list[Anomaly]) -> bool:
-    """By the steadiest of the metrics that moved: p50 varies least."""
-    moved = {anomaly.metric for anomaly in leads}
-    steadiest = next(metric for metric in reversed(LATENCIES) if metric in moved)
-    return is_gradual(model.recent.get(steadiest, []))
-
-
-def _grade(family: Family, judged: Judged, observed: bool) -> Severity:
-    leads = leading(family, judged)
-    if observed and family.observed and not any(anomaly.detector == "limit" for anomaly in leads):
-        return "info"
-    return severity(family, judged)
+def _confirmed(outcome: Consensus, params: ConsensusParams, more: int) -> bool:
+    """Whether enough windows count when `more` of them are asked for than usual."""
+    return outcome.confirmed and outcome.windows >= min(params.windows_min + more, params.windows_of)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
-from topics.control import Approval, Command, Deployment, Feedback, Job, Maintenance, Plan, Relayed
+from topics.control import Approval, Command, Deployment, Feedback, Job, Launch, Maintenance, Plan, Relayed
 
 CONCERNS: Mapping[type, tuple[str, ...]] = {
     Plan: ("traffic",),
     Command: ("traffic",),
     Deployment: ("slices",),
     Maintenance: ("slices",),
+    Launch: ("slices",),
     Feedback: ("slices",),
     Approval: ("slices",),
     Job: (),

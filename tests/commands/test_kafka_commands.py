@@ -275,6 +275,10 @@ def test_only_a_waiting_command_can_be_answered(kafka, tidegate):
     [
         (["deploy", "aurora", "v2", "--stable", "v1"], {"type": "deployment", "version": "v2", "stable": "v1"}),
         (["maintenance", "30", "--reason", "network"], {"type": "maintenance", "reason": "network"}),
+        (
+            ["launch", "90", "2.5", "--organisation", "acme"],
+            {"type": "launch", "factor": 2.5, "organisation": "acme"},
+        ),
         (["plan", "acme", "pro"], {"type": "plan", "organisation": "acme", "tier": "pro"}),
         (
             ["feedback", "a1-1-0", "false", "--note", "a test"],

@@ -24,7 +24,7 @@ from topics.table import BY_ALIAS
 
 PARTITIONS = 4
 CATCH_UP_S = 60.0
-OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "commands", "jobs", "invalidations")
+OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "thresholds", "commands", "jobs", "invalidations")
 LOGS = ("control", "traffic", "slices")
 
 

@@ -19,9 +19,19 @@ from tests.oracle.recorded import Findings, Records, compare, once
 from tests.oracle.traffic import BLOCKED
 from tests.oracle.window_model import Cell, Counted, quantile
 
-PUBLISHED = ("decisions", "windows", "anomalies", "alerts", "commands", "jobs", "invalidations", "dead-letters")
+PUBLISHED = (
+    "decisions",
+    "windows",
+    "anomalies",
+    "alerts",
+    "thresholds",
+    "commands",
+    "jobs",
+    "invalidations",
+    "dead-letters",
+)
 FOLLOWING = ("windows", "detection", "alerting", "mitigation", "relay", "scheduler", "cache")
-FOLLOWED = ("windows", "anomalies", "alerts", "commands", "jobs", "invalidations")
+FOLLOWED = ("windows", "anomalies", "alerts", "thresholds", "commands", "jobs", "invalidations")
 SUMS = ("requests", "completions", "errors", "input_tokens", "output_tokens", "cost_microusd")
 QUANTILES = {
     "first_token_us": ("first_token_us_p50", "first_token_us_p99"),

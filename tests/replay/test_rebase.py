@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from replay import rebase as rebasing
 from replay.event import Event, ReplayError
 from replay.rebase import rebase
-from topics.control import Command, Deployment, Maintenance
+from topics.control import Command, Deployment, Launch, Maintenance
 from topics.fields import TIME_US_MAX
 from topics.traffic import Request, Tick
 
@@ -28,6 +28,7 @@ def test_control_before_the_first_request_is_moved_by_the_same_distance() -> Non
         Deployment(id="d", time_us=400, model="m", version="2"),
         _request(1_000),
         Maintenance(id="x", time_us=1_100, start_us=1_200, end_us=1_300),
+        Launch(id="y", time_us=1_150, start_us=1_250, end_us=1_350, factor=2.0),
         Tick(time_us=1_400),
     ]
     assert list(rebase(events, 11_000)) == [
@@ -35,6 +36,7 @@ def test_control_before_the_first_request_is_moved_by_the_same_distance() -> Non
         Deployment(id="d", time_us=10_400, model="m", version="2"),
         _request(11_000),
         Maintenance(id="x", time_us=11_100, start_us=11_200, end_us=11_300),
+        Launch(id="y", time_us=11_150, start_us=11_250, end_us=11_350, factor=2.0),
         Tick(time_us=11_400),
     ]
 

@@ -78,12 +78,22 @@ CASES: list[tuple[str, str, list[Step]]] = [
     ("none leads", "ccc", [(2, "open", "multi_metric", "info")]),
     ("maintenance alerts nobody", "mmmmmm", []),
     (
-        "again after it was resolved",
-        "EE.....EE",
+        "back soon after it was resolved: the same alert, now held twice as long",
+        "EE.....EE..........",
         [
             (1, "open", "error_burst", "warning"),
             (6, "resolved", "error_burst", "warning"),
-            (8, "open", "error_burst", "warning"),
+            (8, "update", "error_burst", "warning"),
+            (18, "resolved", "error_burst", "warning"),
+        ],
+    ),
+    (
+        "a new one later",
+        "EE..........EE",
+        [
+            (1, "open", "error_burst", "warning"),
+            (6, "resolved", "error_burst", "warning"),
+            (13, "open", "error_burst", "warning"),
         ],
     ),
 ]

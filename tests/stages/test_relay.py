@@ -6,7 +6,18 @@ import pytest
 
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
 from pipeline.stages.relay import CONCERNS, Relay
-from topics.control import Approval, Command, ControlEvent, Deployment, Feedback, Job, Maintenance, Plan, Relayed
+from topics.control import (
+    Approval,
+    Command,
+    ControlEvent,
+    Deployment,
+    Feedback,
+    Job,
+    Launch,
+    Maintenance,
+    Plan,
+    Relayed,
+)
 
 AT: dict[str, Any] = {"id": "e1", "time_us": 5}
 
@@ -30,6 +41,7 @@ CASES: list[tuple[Any, tuple[str, ...]]] = [
     (Plan(**AT, organisation="acme", tier="pro"), ("traffic",)),
     (Deployment(**AT, model="owl", version="2"), ("slices",)),
     (Maintenance(**AT, start_us=1, end_us=2), ("slices",)),
+    (Launch(**AT, start_us=1, end_us=2, factor=3.0), ("slices",)),
     (Feedback(**AT, alert="a0-1-0", verdict="false"), ("slices",)),
     (Approval(**AT, command="c0-1-0", approved=True), ("slices",)),
     (Job(**AT, job="j", team="t", gpus=1), ()),

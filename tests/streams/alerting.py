@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.streams.detection import controls
 from tests.streams.minutes import START_US
-from topics.control import Relayed
+from topics.control import Feedback, Relayed
 from topics.fields import MINUTE_US
 from topics.records import Anomaly, Judged, MetricWindow
 
@@ -101,17 +101,27 @@ def _anomaly(index: int, window: MetricWindow, finding: Finding) -> Anomaly:
 
 
 @st.composite
+def verdicts(draw: st.DrawFn) -> Feedback:
+    """On an alert that may have been raised: the laws number partition 1's offsets from 7 on."""
+    alert = f"a1-{draw(st.integers(8, 40))}-{draw(st.integers(0, 1))}"
+    verdict = draw(st.sampled_from(["false", "false", "false", "true", "note"]))
+    return Feedback(id=f"on-{alert}", time_us=START_US, alert=alert, verdict=verdict)
+
+
+@st.composite
 def streams(draw: st.DrawFn) -> list[Any]:
-    """Two models minute by minute: runs of one letter, as incidents are, between quiet ones."""
+    """Two models minute by minute: runs of one letter, as incidents are, between quiet ones; a night or two between."""
     runs = st.lists(st.tuples(st.sampled_from(sorted(LETTERS)), st.integers(1, 7)), min_size=2, max_size=12)
     drawn = {model: "".join(letter * n for letter, n in draw(runs)) for model in ("m-large", "m-small")}
     minutes = max(len(letters) for letters in drawn.values())
+    night, days = draw(st.integers(0, 40)), draw(st.integers(0, 20))
     events: list[Any] = [
-        judged(letters[minute], minute, model)
+        judged(letters[minute], minute + (days * 1440 if minute >= night else 0), model)
         for minute in range(minutes)
         for model, letters in drawn.items()
         if minute < len(letters)
     ]
-    for offset, control in enumerate(draw(st.lists(controls(), max_size=3))):
+    said = [*draw(st.lists(controls(), max_size=3)), *draw(st.lists(verdicts(), max_size=20))]
+    for offset, control in enumerate(said):
         events.insert(draw(st.integers(0, len(events))), Relayed(offset=offset, event=control))
     return events

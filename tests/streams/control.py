@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from topics.control import Approval, Command, Deployment, Feedback, Job, Maintenance, Plan
+from topics.control import Approval, Command, Deployment, Feedback, Job, Launch, Maintenance, Plan
 from topics.fields import MINUTE_US, SECOND_US
 
 START_US = 1_790_000_000 * SECOND_US
@@ -94,7 +94,10 @@ def anything() -> st.SearchStrategy[Any]:
     at = {"id": st.just("unnumbered"), "time_us": st.just(START_US)}
     plans = st.builds(Plan, organisation=st.sampled_from(ORGANISATIONS[:2]), tier=st.just("pro"), **at)
     works = st.builds(Maintenance, start_us=st.just(START_US), end_us=st.just(START_US + MINUTE_US), **at)
-    return st.one_of(commands(), jobs(), deployments(), approvals(), feedback(), plans, works)
+    begins = st.builds(
+        Launch, start_us=st.just(START_US), end_us=st.just(START_US + MINUTE_US), factor=st.just(3), **at
+    )
+    return st.one_of(commands(), jobs(), deployments(), approvals(), feedback(), plans, works, begins)
 
 
 def numbered(events: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.streams.minutes import START_US, Incident, windows
-from topics.control import ControlEvent, Deployment, Feedback, Maintenance, Relayed
+from topics.control import ControlEvent, Deployment, Feedback, Launch, Maintenance, Relayed
 from topics.fields import MINUTE_US
 
 MINUTES = 70
@@ -28,6 +28,17 @@ def controls(draw: st.DrawFn) -> ControlEvent:
                 Maintenance(id="m", time_us=at_us, start_us=at_us, end_us=at_us + 20 * MINUTE_US, model="m-large"),
                 Maintenance(id="all", time_us=at_us, start_us=at_us, end_us=at_us + 5 * MINUTE_US, reason="new racks"),
                 Deployment(id="d", time_us=at_us, model="m-small", version="2.0", stable="1.9"),
+                Launch(
+                    id="l", time_us=at_us, start_us=at_us, end_us=at_us + 30 * MINUTE_US, factor=3.0, model="m-small"
+                ),
+                Launch(
+                    id="by",
+                    time_us=at_us,
+                    start_us=at_us,
+                    end_us=at_us + 60 * MINUTE_US,
+                    factor=9.0,
+                    organisation="org-07",
+                ),
                 Feedback(id="f", time_us=at_us, alert="a0-1-0", verdict="false"),
             ]
         )
