@@ -60,6 +60,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("replay", "pipeline.commands.replay:replay", RUN, "Replay recorded traffic, with incidents, and report."),
     Entry("produce", "pipeline.commands.produce:produce", TALK, "Send traffic or control events from JSON lines."),
     Entry("follow", "pipeline.commands.follow:follow", TALK, "Watch alerts, decisions, commands, windows, ... live."),
+    Entry("status", "pipeline.commands.status:status", TALK, "How things stand: models, alerts, thresholds, lag."),
     Entry("approve", "pipeline.commands.steer:approve", STEER, "Let a command go ahead that waits for a person."),
     Entry("reject", "pipeline.commands.steer:reject", STEER, "Forbid a command that waits for a person."),
     Entry("deploy", "pipeline.commands.steer:deploy", STEER, "Say that a model version went live."),

@@ -133,6 +133,15 @@ async def consumer_groups(address: str) -> list[str]:
         return sorted(name for name, _ in await client.list_consumer_groups())
 
 
+async def group_members(address: str) -> dict[str, int]:
+    """Every consumer group that the cluster remembers, and how many members it has now."""
+    async with admin(address) as client:
+        names = sorted(name for name, _ in await client.list_consumer_groups())
+        described = await client.describe_consumer_groups(names) if names else []
+    found = {group[1]: len(group[5]) for response in described for group in response.groups}
+    return {name: found.get(name, 0) for name in names}
+
+
 async def latest_time_us(address: str, topic: Topic) -> int:
     """The latest event time among the last records of a topic's partitions, in microseconds; -1 when none has one.
 

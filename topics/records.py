@@ -263,6 +263,7 @@ class Thresholds(Record, frozen=True, kw_only=True):
 
     model: Id
     since_us: TimeUs  # end of the first window judged
+    windows: Count  # judged since then
     alerts_today: Count  # alerts opened on this day (UTC)
     alerts_a_day: Count  # the noise budget
     families: list[FamilyThreshold]

@@ -91,11 +91,13 @@ def _readable(topic: Topic) -> Any:
 
 
 async def records(
-    address: str, topic: Topic, from_start: bool, to_end: bool, deadline: float | None = None
+    address: str, topic: Topic, from_start: bool, to_end: bool, deadline: float | None = None, last: int = 0
 ) -> AsyncIterator[Record]:
     """The records of a topic, in order per partition. Ends at `deadline` (time.monotonic) or, with `to_end`, where the
-    topic ended at the beginning. Raises UserError when there is no such topic, KafkaUnreachableError without a broker:
-    at the beginning, or when it has gone for more than QUIET_S_MAX.
+    topic ended at the beginning. `last`: no more than so many from before that end of each partition.
+
+    Raises UserError when there is no such topic, KafkaUnreachableError without a broker: at the beginning, or when it
+    has gone for more than QUIET_S_MAX.
     """
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.errors import KafkaConnectionError
@@ -117,6 +119,8 @@ async def records(
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         begins = await consumer.beginning_offsets(places) if from_start else ends
+        if last:
+            begins = {place: max(begins[place], ends[place] - last) for place in places}
         for place in places:
             consumer.seek(place, begins[place])
         left = {place for place in places if begins[place] < ends[place]}

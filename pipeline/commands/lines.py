@@ -7,7 +7,7 @@ from rich.text import Text
 
 from topics.codec import rfc3339
 from topics.control import Command
-from topics.records import Alert, Anomaly, DeadLetter, Decision, Invalidated, JobEvent, MetricWindow
+from topics.records import Alert, Anomaly, DeadLetter, Decision, Invalidated, JobEvent, MetricWindow, Thresholds
 
 SEVERITY_STYLE = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 STATUS_STYLE = {"open": "bold", "update": "", "resolved": "green"}
@@ -86,6 +86,16 @@ def anomaly(value: Anomaly) -> Parts:
     ]
 
 
+def thresholds(value: Thresholds) -> Parts:
+    raised = [f"{each.family} × {each.k:.3g} ({each.reason})" for each in value.families if each.reason]
+    return [
+        (value.model, "bold"),
+        ("; ".join(raised) or "as at first", "yellow" if raised else ""),
+        (f"{value.alerts_today} of {value.alerts_a_day} alerts today", ""),
+        (f"{value.windows} windows since {clock(value.since_us)}", "dim"),
+    ]
+
+
 def job(value: JobEvent) -> Parts:
     named = [f"{value.gpus} GPUs" if value.gpus else "", value.model, value.job, value.command]
     return [(f"{value.kind:16}", "bold"), (" ".join(filter(None, named)), ""), (value.detail, "dim")]
@@ -129,6 +139,7 @@ LINES: dict[str, Callable[[Any], Parts]] = {
     "windows": window,
     "dead-letters": dead_letter,
     "anomalies": anomaly,
+    "thresholds": thresholds,
     "jobs": job,
     "invalidations": invalidated,
     "control": control,

@@ -13,6 +13,7 @@ import typer
 from pipeline.commands.follow import records
 from pipeline.commands.lines import clock, line
 from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
+from pipeline.commands.status import find_alert
 from topics.codec import decoder
 from topics.control import FACTOR_MAX, Approval, Command, ControlEvent, Deployment, Feedback, Launch, Maintenance, Plan
 from topics.fields import MINUTE_US
@@ -112,8 +113,9 @@ def feedback(
     note: Annotated[str, typer.Option(help="In your words.")] = "",
     broker: BrokerOption = "",
 ) -> None:
-    """Judge an alert, so that thresholds learn from it."""
-    _say(broker, Feedback, alert=alert, verdict=verdict.value, note=note)
+    """Judge an alert, so that thresholds learn from it: `tidegate status` shows what they are then, and why."""
+    address = broker_address(broker)
+    _say(address, Feedback, alert=run_async(find_alert(address, alert)), verdict=verdict.value, note=note)
 
 
 def _say(broker: str, kind: type[Any], **fields: Any) -> None:

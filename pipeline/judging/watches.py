@@ -80,6 +80,7 @@ def thresholds(
         time_us=model.time_us,
         model=name,
         since_us=model.since_us,
+        windows=model.windows,
         alerts_today=model.alerts,
         alerts_a_day=alerts_a_day,
         families=[

@@ -287,6 +287,7 @@ def test_only_a_waiting_command_can_be_answered(kafka, tidegate):
     ],
 )
 def test_what_a_person_says_lies_in_the_control_topic(arguments, fields, kafka, tidegate):
+    publish(kafka, "alerts", "m", msgspec.convert({**ALERT, "id": "a1-1-0", "alert": "a1-1-0"}, Alert))
     assert tidegate(*arguments, "--broker", kafka).code == 0
     written = tidegate("follow", "control", "--from", "earliest", "--to-end", "--json", "--broker", kafka)
     last = [event for event in map(json.loads, written.out.splitlines()) if event["type"] == fields["type"]][-1]
