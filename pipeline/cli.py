@@ -72,6 +72,12 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("feedback", "pipeline.commands.steer:feedback", STEER, "Judge an alert: true, false, or a note."),
     Entry("moderate", "pipeline.commands.moderate:moderate", FILES, "Moderate the texts of a JSON-lines file."),
     Entry("detect", "pipeline.commands.detect:detect", FILES, "Find anomalies in a CSV time series."),
+    Entry(
+        "backtest",
+        "pipeline.commands.backtest:backtest",
+        FILES,
+        "Score detection on recorded traffic, windows, series.",
+    ),
 )
 BY_NAME = {entry.name: entry for entry in COMMANDS}
 

@@ -1,0 +1,63 @@
+"""Runs all inputs with one configuration after the other, and gathers what came of it."""
+
+import gzip
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from replay.backtest import flow, series
+from replay.backtest.inputs import Input
+from replay.backtest.labels import Label, read
+from replay.backtest.model import Judgement
+from replay.backtest.result import Configuration
+from replay.readers.series import Columns
+
+Advance = Callable[[int, int], None]
+
+STRIPS_MAX = 10_000
+
+
+class Options(Struct, frozen=True):
+    """`warm_up`: share of each series that is run but not scored. `seed`: for what a foreign trace does not say."""
+
+    warm_up: float = 0.15
+    seed: int = 1
+    columns: Columns = Columns()
+
+
+def judge(
+    inputs: Sequence[Input],
+    labels: Sequence[Label] | None,
+    configuration: Configuration,
+    options: Options,
+    advance: Advance,
+) -> Judgement:
+    """All inputs, each from an empty state. `labels` None: those that lie beside each input. Raises ReplayError."""
+    found = Judgement()
+    recordings = sum(one.content != "series" for one in inputs)
+    for one in inputs:
+        truth = read(one.labels) if labels is None else labels
+        if one.content == "series":
+            found.add(series.run(one, configuration.settings.series, truth, options.warm_up, options.columns, advance))
+        else:
+            prefix = f"{one.name}: " if recordings > 1 else ""
+            found.add(flow.run(one, configuration.settings, truth, options.seed, prefix, advance))
+    return found
+
+
+def bytes_of(paths: Iterable[Path]) -> int:
+    """About how many bytes will be read, unpacked: for a progress bar."""
+    return sum(_unpacked(path) if path.suffix == ".gz" else path.stat().st_size for path in paths)
+
+
+def _unpacked(path: Path) -> int:
+    """A gzip file's last four bytes are the length of what was packed (RFC 1952), modulo 4 GiB."""
+    with path.open("rb") as packed:
+        size = packed.seek(0, 2)
+        if size < len(gzip.compress(b"")):
+            return 0
+        packed.seek(-4, 2)
+        (length,) = struct.unpack("<I", packed.read(4))
+        return int(length)
