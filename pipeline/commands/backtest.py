@@ -79,15 +79,16 @@ def backtest(
         for each in configurations:
             bar.begin(each.name, len(configurations))
             judged.append(judge(found, truth, each, options, bar.advance))
+        rows, wall_s = bar.rows, bar.wall_s
     changes = compare(judged[0], judged[1], *(each.settings for each in configurations)) if against else None
     result = Result(
         version=version("tidegate"),
         inputs=[{"path": str(one.path), "kind": one.content, "name": one.name} for one in found],
         labelled=any(strip.labelled for strip in judged[0].strips),
         warm_up=warm_up,
-        rows=bar.rows,
-        wall_s=round(bar.wall_s, 3),
-        rows_per_s=round(bar.rows / max(bar.wall_s, 1e-9), 1),
+        rows=rows // len(configurations),
+        wall_s=round(wall_s, 3),
+        rows_per_s=round(rows / max(wall_s, 1e-9), 1),
         notes=[*notes, *judged[0].notes],
         runs=[run_of(each, one) for each, one in zip(configurations, judged, strict=True)],
         changes=changes,
@@ -116,16 +117,18 @@ class _Bar:
 
     def __init__(self, progress: Progress) -> None:
         self.rows = 0
-        self.began_at = time.monotonic()
-        self.wall_s = 0.0
+        self._began_at = time.monotonic()
         self._progress = progress
+
+    @property
+    def wall_s(self) -> float:
+        return time.monotonic() - self._began_at
 
     def begin(self, name: str, of: int) -> None:
         self._progress.update(TASK, description=f"judging with {name}" if of > 1 else "judging")
 
     def advance(self, rows: int, size: int) -> None:
         self.rows += rows
-        self.wall_s = time.monotonic() - self.began_at
         rate = self.rows / max(self.wall_s, 1e-9)
         self._progress.update(TASK, advance=size, count=f"{self.rows:,} rows, {rate:,.0f}/s")
 

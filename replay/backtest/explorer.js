@@ -102,14 +102,15 @@
       c.fillStyle = this.k.soft; c.textAlign = "left";
       names.forEach((name, i) => c.fillText(name, 2, i * LANE + 13));
       this.clip(0, this.lanes * LANE + 4);
-      for (const e of this.strip.events) {
-        const left = this.x(e.from), width = Math.max(this.x(e.to) - left, 3);
+      const bars = this.strip.events.map((e) => [e, this.x(e.from), Math.max(this.x(e.to) - this.x(e.from), 3)]);
+      bars.forEach(([e, left, width], i) => {
         c.lineWidth = 1.6; c.strokeStyle = c.fillStyle = e.found ? this.k.good : this.k.critical;
-        if (e.found) c.fillRect(left, 4, width, 11); else { c.strokeRect(left, 4.5, width, 10); this.cross(left + width / 2, 9.5, 3.4); }
-        const label = e.found ? e.kind : "missed: " + e.kind;
-        c.fillStyle = this.k.ink;
-        if (this.to - this.from < (this.all[1] - this.all[0]) / 3 || this.strip.events.length < 6) c.fillText(label, left + width + 4, 14);
-      }
+        if (e.found) c.fillRect(left, 3, width, 13); else { c.strokeRect(left, 3.5, width, 12); this.cross(left + width / 2, 9.5, 3.4); }
+        const name = (e.found ? "" : "missed: ") + e.kind.replaceAll("_", " "), room = c.measureText(name).width + 8;
+        const next = i + 1 < bars.length ? bars[i + 1][1] : this.width - RIGHT;
+        const inside = e.found && room <= width, beside = room <= next - left - width;
+        if (inside || beside) { c.fillStyle = inside ? this.k.paper : this.k.ink; c.fillText(name, left + (inside ? 5 : width + 4), 13.5); }
+      });
       this.strip.a.forEach((d) => this.detection(d, LANE + 9));
       if (data.second) this.strip.b.forEach((d) => this.detection(d, 2 * LANE + 9));
       c.restore();
@@ -246,13 +247,13 @@
       tip.replaceChildren(...lines.slice(0, 14).map(([text, tag]) => Object.assign(document.createElement(tag || "div"), { textContent: text })));
       tip.hidden = false;
       const room = document.documentElement.clientWidth;
-      tip.style.left = Math.min(e.pageX + 14, window.scrollX + room - tip.offsetWidth - 12) + "px";
+      tip.style.left = (e.clientX > room / 2 ? e.pageX - tip.offsetWidth - 14 : e.pageX + 14) + "px"; // away from the middle
       tip.style.top = e.pageY + 14 + "px";
     }
   }
 
   function ticks(lo, hi) {
-    const raw = (hi - lo) / 3, size = 10 ** Math.floor(Math.log10(raw));
+    const raw = (hi - lo) / 3.5, size = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 2.5, 5, 10].map((s) => s * size).find((s) => s >= raw * 0.999), found = [];
     for (let n = Math.ceil(lo / step); n * step <= hi + 1e-9 * step && found.length < 6; n++) found.push(n * step);
     return found;
