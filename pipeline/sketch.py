@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topics.fields import SECOND_US, TIME_US_MAX
 from topics.records import Sketch
@@ -60,6 +61,13 @@ def bucket_of(value_us: int) -> int:
     if not 0 <= value_us <= TIME_US_MAX:
         raise SketchError(f"{value_us} µs is outside 0 to {TIME_US_MAX}: check the clock that measured it")
     return bisect_left(_HIGHEST, value_us)
+
+
+def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bucket of each of many values."""
+    for extreme_us in (values_us.min(), values_us.max()) if len(values_us) else ():
+        bucket_of(int(extreme_us))  # or an error
+    return _HIGHEST_FLOAT.searchsorted(values_us.astype(np.float64)).astype(np.int64)
 
 
 def add(counts: Counts, value_us: int) -> None:
