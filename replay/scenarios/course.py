@@ -127,8 +127,10 @@ def turns(rng: np.random.Generator, weeks: int) -> tuple[Turn, ...]:
     found: list[Turn] = []
     for week in range(weeks):
         first = week * WEEK_MINUTES
-        for minute in rng.integers(DAY_MINUTES, WEEK_MINUTES, 2).tolist():
-            found.append(Turn("deployment", first + minute, minutes, float(rng.uniform(-0.15, 0.15))))
+        found += [
+            Turn("deployment", first + minute, minutes, float(rng.uniform(-0.15, 0.15)))
+            for minute in rng.integers(DAY_MINUTES, WEEK_MINUTES, 2).tolist()
+        ]
         if rng.random() < 0.5:
             begin = first + int(rng.integers(DAY_MINUTES, WEEK_MINUTES - 600))
             announced = bool(rng.random() < 0.5)
@@ -172,7 +174,9 @@ def _day(at: Integers, sharpness: float) -> Floats:
 
 def _week(at: Integers, weekend: float) -> Floats:
     """Down on Saturday morning, up again on Monday morning, within three hours each; minute 0 is a Monday."""
-    return np.interp(at % WEEK_MINUTES / DAY_MINUTES, [0.2, 0.33, 5.2, 5.33, 7.2], [weekend, 1.0, 1.0, weekend, weekend])
+    return np.interp(
+        at % WEEK_MINUTES / DAY_MINUTES, [0.2, 0.33, 5.2, 5.33, 7.2], [weekend, 1.0, 1.0, weekend, weekend]
+    )
 
 
 def _growth(rng: np.random.Generator, at: Integers) -> Floats:

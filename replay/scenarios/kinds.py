@@ -185,7 +185,9 @@ def _correlated(rng: np.random.Generator, scene: Scene, size: Size) -> Made:
 
 def _bad_deployment(rng: np.random.Generator, scene: Scene, size: Size) -> Made:
     depth = np.minimum(np.arange(scene.minutes * SLICES_A_MINUTE) / (3 * SLICES_A_MINUTE), 1.0)
-    hit = scene.disturbance(depth, errors=scene.add_errors(Size(size.floor / 8, size.sigmas)), latency=scene.slower(size))
+    hit = scene.disturbance(
+        depth, errors=scene.add_errors(Size(size.floor / 8, size.sigmas)), latency=scene.slower(size)
+    )
     return Made((hit,))
 
 

@@ -4,14 +4,15 @@ A request counts in the slice in which it arrives, all else in the one in which 
 Everything is counted by one bincount a column; only the records are made one by one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.sketch import BUCKETS_MAX, buckets_of
-from replay.arrivals import Booleans, Floats, Integers
+from replay.arrivals import Booleans, Integers
 from replay.scenarios.course import CLIENTS, REGIONS, Customers
 from replay.scenarios.requests import Requests
 from topics.records import OrganisationTokens, Part, Sketch
@@ -35,7 +36,9 @@ class Carried:
     columns: Requests | None = None
 
 
-def pack(requests: Requests, carried: Carried, customers: Customers, first: int, count: int) -> tuple[list[Packed], Carried]:
+def pack(
+    requests: Requests, carried: Carried, customers: Customers, first: int, count: int
+) -> tuple[list[Packed], Carried]:
     """The slices [first, first + count), and what ends later. `requests` arrive in them, `carried` came before."""
     whole = requests if carried.columns is None else _joined(carried.columns, requests)
     later = whole.ended >= first + count
@@ -116,7 +119,7 @@ def _rows(
         for column in (ends.input_tokens, ends.output_tokens, ends.cost_microusd)
     )
     tops = _tops(starts, ends, customers, first, count)
-    parts = _parts(sums)
+    parts = _parts(sums, count)
     for at, (requests, completions, errors, _, _) in enumerate(totals):
         if requests or completions:
             yield Packed(
@@ -141,7 +144,7 @@ def _sketches(slices: Integers, values_us: Integers, count: int) -> list[Sketch]
     keys, numbers = np.unique(slices * BUCKETS_MAX + buckets_of(values_us), return_counts=True)
     borders = np.searchsorted(keys, np.arange(count + 1) * BUCKETS_MAX).tolist()
     buckets, counts = (keys % BUCKETS_MAX).tolist(), numbers.tolist()
-    return [Sketch(buckets[a:b], counts[a:b]) for a, b in zip(borders, borders[1:], strict=False)]
+    return [Sketch(buckets[a:b], counts[a:b]) for a, b in pairwise(borders)]
 
 
 def _tops(
@@ -152,30 +155,33 @@ def _tops(
     tokens = _count(starts.arrived - first, starts.organisation, size, count, starts.input_tokens.astype(np.float64))
     tokens += _count(ends.ended - first, ends.organisation, size, count, ends.output_tokens.astype(np.float64))
     order = np.argsort(-tokens, axis=1, kind="stable")[:, :NAMED_MAX]
-    best = np.take_along_axis(tokens, order, axis=1)
-    return [
-        [OrganisationTokens(customers.names[who], used) for who, used in zip(whos, useds, strict=True) if used]
-        for whos, useds in zip(order.tolist(), best.tolist(), strict=True)
-    ]
+    best = np.take_along_axis(tokens, order, axis=1).ravel().tolist()
+    named = [OrganisationTokens(customers.names[who], n) for who, n in zip(order.ravel().tolist(), best, strict=True)]
+    return [[one for one in named[at * NAMED_MAX : (at + 1) * NAMED_MAX] if one.tokens] for at in range(count)]
 
 
-def _parts(sums: dict[str, tuple[tuple[str, ...], Integers]]) -> list[list[Part]]:
-    found: list[list[Part]] = []
-    heaviest = {dimension: _heaviest(table) for dimension, (_, table) in sums.items()}
-    for dimension, (names, _) in sums.items():
-        order, rows = heaviest[dimension]
-        for at, (values, numbers) in enumerate(zip(order, rows, strict=True)):
-            if dimension == "organisation":
-                found.append([])
-            found[at] += [
-                Part(dimension, names[value], *row) for value, row in zip(values, numbers, strict=True) if row[0] or row[1]
-            ]
+def _parts(sums: dict[str, tuple[tuple[str, ...], Integers]], count: int) -> list[list[Part]]:
+    found: list[list[Part]] = [[] for _ in range(count)]
+    for dimension, (names, table) in sums.items():
+        order, columns = _heaviest(table)
+        parts = [
+            Part(dimension, names[value], requests, completions, errors, tokens, duration_us)
+            if requests or completions
+            else None
+            for value, requests, completions, errors, tokens, duration_us in zip(order, *columns, strict=True)
+        ]
+        named = len(parts) // count
+        for at, here in enumerate(found):
+            here += [part for part in parts[at * named : (at + 1) * named] if part is not None]
     return found
 
 
-def _heaviest(table: Integers) -> tuple[Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]]]:
-    """The values with the most requests and completions, at most NAMED_MAX a slice, with their rows."""
-    weight: Floats = table[:, :, 0] + table[:, :, 1]
+def _heaviest(table: Integers) -> tuple[list[int], list[list[int]]]:
+    """The values with the most requests and completions, at most NAMED_MAX a slice, and their SUMS, column by column.
+
+    Flat lists: as many small ones would keep the garbage collector busy.
+    """
+    weight = table[:, :, 0] + table[:, :, 1]
     order = np.argsort(-weight, axis=1, kind="stable")[:, :NAMED_MAX]
     rows = np.take_along_axis(table, order[:, :, None], axis=1)
-    return order.tolist(), rows.tolist()
+    return order.ravel().tolist(), [rows[:, :, column].ravel().tolist() for column in range(len(SUMS))]

@@ -1,0 +1,94 @@
+"""`python -m replay.scenarios --seed N --weeks W --out DIR` writes labelled weeks; `… evaluate --seeds 101-108` judges.
+
+Seeds 1 to 20 are for tuning; 101 to 108 are for the figures in the documentation, and nothing may be chosen on them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.settings import Settings, load
+from replay.scenarios.judging import Summary, summarise
+from replay.scenarios.running import Result, run, write
+from replay.scenarios.table import show
+from replay.scenarios.world import WEEKS_MAX, Scenario
+
+PROCESSES_MAX = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a scenario's files, or evaluate the pipeline on several."""
+    given = _parser().parse_args(arguments)
+    if given.command == "evaluate":
+        evaluate(seeds(given.seeds), given.weeks, load(given.config), given.naive, given.output)
+        return
+    console = Console(stderr=True)
+    with Progress(console=console) as bars:
+        bar = bars.add_task(f"seed {given.seed}, {given.weeks} weeks", total=1.0)
+        scenario = Scenario(given.seed, given.weeks)
+        write(scenario, given.out, lambda share: bars.update(bar, completed=share))
+        bars.update(bar, completed=1.0)
+    console.print(f"{given.out}: slices.jsonl, windows.jsonl and {len(scenario.labels)} incidents in labels.jsonl")
+
+
+def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool, output: Path | None) -> None:
+    """Run every seed, at most PROCESSES_MAX at a time, and print the table."""
+    results: list[Result] = []
+    one = partial(_run, weeks=weeks, settings=settings, naive=naive)
+    with ProcessPoolExecutor(PROCESSES_MAX) as pool, Progress(console=Console(stderr=True)) as bars:
+        bar = bars.add_task(f"{len(chosen)} scenarios of {weeks} weeks", total=len(chosen))
+        for done in as_completed([pool.submit(one, seed) for seed in chosen]):
+            results.append(done.result())
+            bars.advance(bar)
+    results.sort(key=lambda result: result.ours.seed)
+    summaries = {"tidegate": summarise([result.ours for result in results])}
+    if naive:
+        summaries["naive"] = summarise([result.naive for result in results if result.naive is not None])
+    show(Console(), summaries)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(_report(summaries, results))))
+
+
+def _run(seed: int, weeks: int, settings: Settings, naive: bool) -> Result:
+    return run(Scenario(seed, weeks), settings, naive)
+
+
+def _report(summaries: dict[str, Summary], results: list[Result]) -> dict[str, object]:
+    return {"summaries": summaries, "results": results}
+
+
+def seeds(text: str) -> list[int]:
+    """`1-3,7` as [1, 2, 3, 7].
+
+    >>> seeds("1-3,7")
+    [1, 2, 3, 7]
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m replay.scenarios", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("write", "evaluate"), default="write")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", default="1-4", help="evaluate: such as 101-108 or 1,5,9")
+    parser.add_argument("--weeks", type=int, default=1, help=f"1 to {WEEKS_MAX}")
+    parser.add_argument("--out", type=Path, default=Path("scenario"))
+    parser.add_argument("--config", type=Path, default=None, help="settings of the stages in TOML")
+    parser.add_argument("--naive", action="store_true", help="evaluate: the naive recipe in the same table")
+    parser.add_argument("--output", type=Path, default=None, help="evaluate: all results as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
