@@ -3,6 +3,8 @@ on that of one region or organisation."""
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from replay.arrivals import Booleans, Floats, Integers
 
 SLICE_S = 10
@@ -39,7 +41,7 @@ class Disturbance:
     def at(self, slices: Integers) -> Floats:
         """The depth in each of these slices."""
         inside = (slices >= self.start) & (slices < self.end)
-        return self.depth[(slices - self.start).clip(0, len(self.depth) - 1)] * inside
+        return np.asarray(self.depth[(slices - self.start).clip(0, len(self.depth) - 1)] * inside)
 
     def hits(self, regions: Integers, organisations: Integers) -> Booleans:
         """Which requests it concerns, whenever."""

@@ -20,7 +20,7 @@ from replay.scenarios.kinds import KINDS
 from replay.scenarios.plan import EVERY_MODEL, Label, Planned, plan
 from replay.scenarios.requests import DAY_SLICES
 from topics.codec import rfc3339
-from topics.control import ControlEvent, Deployment, Maintenance, Relayed
+from topics.control import ControlEvent, Deployment, Launch, Maintenance, Relayed
 from topics.fields import MINUTE_US, SECOND_US
 from topics.records import Mark, Slice, SlicesEvent
 
@@ -119,6 +119,8 @@ class Scenario:
             for index, turn in enumerate(events):
                 if turn.kind == "deployment":
                     found.append(_deployment(self.models[number], f"v{index + 2}", turn.minute))
+                elif turn.kind == "launch" and turn.announced:
+                    found.append(_launch(self.models[number], turn, index))
         for number, one in enumerate(self.planned):
             if KINDS[one.kind].deployed:
                 found += [_deployment(self.models[model], f"bad-{number}", one.minute) for model in one.models]
@@ -247,3 +249,17 @@ class _Queue:
 def _deployment(model: str, version: str, minute: int) -> Deployment:
     time_us = START_US + minute * MINUTE_US
     return Deployment(id=f"deployment-{model}-{version}", time_us=time_us, model=model, version=version, stable="v1")
+
+
+def _launch(model: str, turn: Turn, index: int) -> Launch:
+    """Announced a day before, for somewhat more than comes."""
+    start_us, end_us = (START_US + minute * MINUTE_US for minute in (turn.minute, turn.end + 30))
+    return Launch(
+        id=f"launch-{model}-{index}",
+        time_us=start_us - 24 * 60 * MINUTE_US,
+        start_us=start_us,
+        end_us=end_us,
+        factor=1.3 * (1.0 + turn.size),
+        model=model,
+        reason="a customer goes live",
+    )

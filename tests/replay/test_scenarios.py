@@ -130,11 +130,11 @@ def of_kind(name: str, course_: Course, level: int) -> tuple[Requests, Requests,
 
 
 def failing(requests: Requests) -> float:
-    return float(requests.failed.mean())
+    return float(requests.failed.mean()) if len(requests) else 0.0
 
 
 def answered(requests: Requests, column: Integers, q: float) -> float:
-    return float(np.quantile(column[~requests.failed], q))
+    return float(np.quantile(column[~requests.failed], q)) if len(requests) else 0.0
 
 
 @pytest.mark.parametrize("level", range(3))
