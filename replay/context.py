@@ -58,7 +58,7 @@ def bad_deployments(incidents: Iterable[Incident]) -> Iterator[Deployment]:
             )
 
 
-def interleaved(events: Iterable[Event], control: Iterable[Deployment]) -> Iterator[Event]:
+def interleaved(events: Iterable[Event], control: Iterable[ControlEvent]) -> Iterator[Event]:
     """The events with control events among them, each before the first event that is not earlier."""
     waiting = deque(sorted(control, key=lambda event: event.time_us))
     for event in events:

@@ -259,7 +259,7 @@ class FamilyThreshold(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Thresholds(Record, frozen=True, kw_only=True):
-    """How sensitive alerting to a model is now. Written when the model is first seen, when it changes, and daily."""
+    """How sensitive alerting to a model is now. Written when it is first seen, when anything changes, and daily."""
 
     model: Id
     since_us: TimeUs  # end of the first window judged

@@ -46,14 +46,24 @@ def status(
     found = run_async(look(address))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
-        return
-    if not watch:
+    elif watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(address, found, watch)
+    else:
         console().print(shown(found))
-        return
-    with contextlib.suppress(KeyboardInterrupt), Live(shown(found), console=console(), auto_refresh=False) as live:
+
+
+def _watch(address: str, found: Status, every_s: float) -> None:
+    """In place on a terminal; one below the other where there is none."""
+    out = console()
+    with Live(console=out, auto_refresh=False) if out.is_terminal else contextlib.nullcontext() as live:
         while True:
-            time.sleep(watch)
-            live.update(shown(run_async(look(address))), refresh=True)
+            if live is not None:
+                live.update(shown(found), refresh=True)
+            else:
+                out.print(shown(found), Text())
+            time.sleep(every_s)
+            found = run_async(look(address))
 
 
 async def look(address: str) -> Status:

@@ -149,7 +149,7 @@ class Alerting:
     def _weigh(
         self, state: State[Any], partition: int, offset: int, judged: Judged
     ) -> tuple[list[Alert], Thresholds | None]:
-        """One window of one model: what happens to its alerts, and its thresholds if they have changed."""
+        """One window of one model: what happens to its alerts; its thresholds if they or the day's count changed."""
         name = judged.window.model
         hour = judged.window.start_us // HOUR_US
         for gone in arrived(state, name, hour, self.params.models_max, self.params.idle_hours):
@@ -172,8 +172,7 @@ class Alerting:
                 raised.remember(state, id_, name, family.name, self.params.alerts_remembered)
             said = self._said(family, watch, watch.open, heard, known)
             if not watch.open.counted and watch.open.severity != "info":
-                overspent = self._spend(state, model, family, watch, watch.open)
-                said, changed = said + overspent, changed or bool(overspent)
+                said, changed = said + self._spend(state, model, family, watch, watch.open), True
             alerts.append(record(id_, status, family, watch.open, heard, said))
             if status == "resolved":
                 watch.closed, watch.closed_at, watch.open = watch.open, model.windows, None

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import time
 
 import msgspec
@@ -140,6 +143,16 @@ def test_feedback_names_an_alert_that_there_is(lived_in, tidegate):
     written = tidegate("follow", "control", "--from", "earliest", "--to-end", "--json", "--broker", lived_in).out
     said = [event for event in map(json.loads, written.splitlines()) if event["type"] == "feedback"]
     assert [(event["alert"], event["verdict"]) for event in said] == [("a0-9-0", "true")]
+
+
+@pytest.mark.broker
+def test_watching_looks_again_until_it_is_stopped(lived_in):
+    command = [sys.executable, "-m", "pipeline", "status", "--watch", "0.1", "--broker", lived_in]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        assert any("a0-7-0" in line for line in running.stdout)  # drawn at least once
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert running.returncode == 0
 
 
 @pytest.mark.parametrize(

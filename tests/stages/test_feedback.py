@@ -177,7 +177,7 @@ def test_over_the_budget_the_family_must_reach_further_until_midnight() -> None:
     assert line.told[-1].alerts_today == 6
     line.minute = MIDNIGHT + DAY_MINUTES
     assert len(opened(line.windows("xxx"))) == 1
-    assert (line.told[-1].alerts_today, line.threshold("latency").k) == (0, 1.0)  # told when the day began
+    assert (line.told[-1].alerts_today, line.threshold("latency").k) == (1, 1.0)
 
 
 def test_a_partition_has_a_budget_too() -> None:
@@ -277,3 +277,9 @@ def test_a_model_is_told_of_when_it_is_first_seen_and_once_a_day() -> None:
     line.windows("....")
     assert [told.since_us for told in line.told] == [START_US + MINUTE_US] * 2
     assert line.told[1].time_us - line.told[0].time_us == 48 * HOUR_US + 4 * MINUTE_US
+
+
+def test_every_alert_that_pages_is_counted_where_people_can_see_it() -> None:
+    line = Line()
+    line.windows("xxx" + QUIET + "ccc" + QUIET + "EE" + QUIET)  # the second only informs
+    assert [told.alerts_today for told in line.told] == [0, 1, 2]
