@@ -75,9 +75,10 @@
       this.k = this.colours();
       const bottom = this.height - 20;
       this.shades(bottom); this.drawLanes();
-      this.ranges = [];
+      this.drawn = 0;
       this.strip.panels.forEach((p, i) => this.panel(p, this.lanes * LANE + 6 + i * (this.panelHeight + GAP) + GAP));
       this.times(bottom);
+      this.box.dataset.drawn = this.drawn; // for tests: how many points the picture has
     }
     clip(top, height) {
       const c = this.c; c.save(); c.beginPath(); c.rect(LEFT, top, this.width - LEFT - RIGHT, height); c.clip();
@@ -149,7 +150,6 @@
       const c = this.c, k = this.k, height = this.panelHeight, last = p.lo.length - 1;
       const i0 = Math.max(0, Math.floor((this.from - p.t) / p.step) - 1), i1 = Math.min(last, Math.ceil((this.to - p.t) / p.step) + 1);
       const [lo, hi] = this.range(p, i0, i1), y = (v) => top + height - (v - lo) / (hi - lo) * height;
-      this.ranges.push([top, height]);
       c.fillStyle = k.ink; c.textAlign = "left"; c.font = "600 " + c.font.replace(/^600 /, "");
       c.fillText(p.label, LEFT, top - 6); c.font = c.font.replace(/^600 /, "");
       c.textAlign = "right"; c.strokeStyle = k.line; c.lineWidth = 1;
@@ -183,6 +183,7 @@
       c.beginPath(); let pen = false, up = true;
       for (let i = i0; i <= i1; i++) {
         if (lo[i] !== lo[i]) { pen = false; continue; }
+        if (width > 1) this.drawn++;
         const a = y(lo[i]), b = y(hi[i]);
         if (!pen) c.moveTo(x(i), a); else c.lineTo(x(i), up ? a : b);
         if (a !== b) { c.lineTo(x(i), up ? b : a); up = !up; }

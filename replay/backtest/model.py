@@ -89,7 +89,6 @@ class Detection(Struct):
     confirmations: list[str] = []
     outcome: Outcome = "unjudged"
     episodes: int = 1
-    withdrawn: bool = False
 
 
 class Findings(Struct):

@@ -37,10 +37,11 @@ def buckets_each(panels: int) -> int:
 
 
 def bucketed(panel: Panel, strip: Strip, buckets_max: int) -> Buckets:
-    """The panel over the strip's time, in at most `buckets_max` buckets, each at least a row long."""
-    span_us = max(strip.end_us - strip.start_us + strip.step_us, 1)
-    step_us = max(strip.step_us, -(-span_us // buckets_max), 1)
-    count = -(-span_us // step_us)
+    """The panel over the strip's time, in at most `buckets_max` buckets, each as long as a whole number of rows."""
+    row_us = max(strip.step_us, 1)
+    rows = -(-(strip.end_us - strip.start_us + row_us) // row_us)
+    step_us = row_us * -(-rows // buckets_max)
+    count = -(-rows * row_us // step_us)
     order = np.argsort(panel.times_us, kind="stable")
     place = np.clip((panel.times_us[order] - strip.start_us) // step_us, 0, count - 1)
     firsts = np.flatnonzero(np.diff(place, prepend=-1))

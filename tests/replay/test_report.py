@@ -1,6 +1,5 @@
 """The report holds the facts, needs nothing from outside, and lets nothing through unescaped."""
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ from replay.report import Run
 from replay.score import score
 from replay.sources import Source, synthetic
 from replay.synthesis import Synthesis
+from tests.replay.pages import Page
 from tests.replay.records import (
     START_US,
     alert,
@@ -35,34 +35,8 @@ RUN = Run(
 HOSTILE = "<script>alert('x')</script>"
 
 
-class _Page(HTMLParser):
-    """Collects the text, the tags, and every attribute that could load something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.tags: list[str] = []
-        self.loads: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Page, Facts, int]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Facts, int]:
     run = collected(
         alerts=[
             alert("a1", 12.5),
@@ -77,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Page, Facts, int]:
     incidents = [incident("error_burst", 10, 20), incident("latency_spike", 50, 55)]
     judged = score(incidents, [touched("m-one")] * 2, run, SOURCE.end_us)
     path = report.write(tmp_path_factory.mktemp("report") / "deep", RUN, SOURCE, run, judged)
-    parsed = _Page()
+    parsed = Page()
     parsed.feed(path.read_text(encoding="utf-8"))
     known = msgspec.json.decode((path.parent / "report.json").read_bytes(), type=Facts)
     return parsed, known, path.stat().st_size
@@ -106,11 +80,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[_Page, Facts, int]:
         "144,000 in 12.0 s",
     ],
 )
-def test_the_page_says(page: tuple[_Page, Facts, int], fact: str) -> None:
+def test_the_page_says(page: tuple[Page, Facts, int], fact: str) -> None:
     assert fact in " ".join(" ".join(page[0].words).split())
 
 
-def test_the_page_is_whole_small_and_needs_nothing_from_outside(page: tuple[_Page, Facts, int]) -> None:
+def test_the_page_is_whole_small_and_needs_nothing_from_outside(page: tuple[Page, Facts, int]) -> None:
     parsed, _, size = page
     assert parsed.open == []
     assert parsed.loads == []
@@ -119,11 +93,11 @@ def test_the_page_is_whole_small_and_needs_nothing_from_outside(page: tuple[_Pag
     assert size < 300_000
 
 
-def test_what_comes_from_outside_is_escaped(page: tuple[_Page, Facts, int]) -> None:
+def test_what_comes_from_outside_is_escaped(page: tuple[Page, Facts, int]) -> None:
     assert any(HOSTILE in words for words in page[0].words)
 
 
-def test_the_json_holds_the_same_facts(page: tuple[_Page, Facts, int]) -> None:
+def test_the_json_holds_the_same_facts(page: tuple[Page, Facts, int]) -> None:
     known = page[1]
     assert (known.requests, known.outcomes) == (100, {"throttled": 10, "admitted": 90})
     assert [row.detected for row in known.score.incidents] == [True, False]

@@ -40,9 +40,13 @@ def truth(recorded: Path) -> list[Label]:
     return read([files.labels(recorded.parent / "labels.jsonl", files.label(100, 112), files.label(60, 70, "ghost"))])
 
 
-def test_figures_counted_by_hand(recorded: Path, truth: list[Label]) -> None:
+@pytest.fixture(scope="module")
+def found(recorded: Path, truth: list[Label]) -> Judgement:
+    return run(recorded, "windows", truth)
+
+
+def test_figures_counted_by_hand(found: Judgement) -> None:
     """One of two events found, by one alert; the alert on the other model is false. Two models of 150 minutes."""
-    found = run(recorded, "windows", truth)
     total = tally.total(found)
     assert (total.events, total.found, total.false_episodes, total.detections) == (2, 1, 1, 2)
     assert (total.recall, total.precision) == (0.5, 0.5)
@@ -56,8 +60,7 @@ def test_figures_counted_by_hand(recorded: Path, truth: list[Label]) -> None:
     assert [(row.name, row.wrong) for row in tally.by_strip(found)] == [("m-one", 1), ("m-two", 1)]
 
 
-def test_each_detector_gets_its_part(recorded: Path, truth: list[Label]) -> None:
-    found = run(recorded, "windows", truth)
+def test_each_detector_gets_its_part(found: Judgement) -> None:
     rows = {row.detector: row for row in tally.by_detector(found)}
     assert rows["limit"].first == rows["limit"].confirmed == rows["limit"].confirmed_false == 1
     assert rows["limit"].windows == 12 + 8  # every window of both bursts breaks the hard limit
@@ -66,7 +69,7 @@ def test_each_detector_gets_its_part(recorded: Path, truth: list[Label]) -> None
     assert found.events[1].confirmed == []
 
 
-def test_the_forecasts_are_there_and_change_nothing(recorded: Path) -> None:
+def test_the_forecasts_are_there_and_change_nothing(recorded: Path, found: Judgement) -> None:
     alerts: list[Alert] = []
     driver = Offline(
         Settings(),
@@ -75,7 +78,6 @@ def test_the_forecasts_are_there_and_change_nothing(recorded: Path) -> None:
         ("detection", "alerting"),
     )
     driver.feed_records("closed", 0, map(msgspec.json.Decoder(type(window(0))).decode, recorded.open("rb")))
-    found = run(recorded, "windows", [])
     assert [one.id for one in found.detections] == [alert.alert for alert in alerts if alert.status == "open"]
     panels = {panel.metric: panel for panel in found.strips[0].panels}
     assert len(panels) == 7
@@ -87,15 +89,15 @@ def test_the_forecasts_are_there_and_change_nothing(recorded: Path) -> None:
     assert (requests.expected[judged] <= requests.high[judged]).all()
 
 
-def test_corrections_and_bad_lines_are_told_of_and_left_out(tmp_path: Path, recorded: Path) -> None:
+def test_corrections_and_bad_lines_are_told_of_and_left_out(tmp_path: Path, recorded: Path, found: Judgement) -> None:
     records = [msgspec.json.decode(line, type=type(window(0))) for line in recorded.read_bytes().splitlines()]
     late = replace(records[40], revision=1, requests=1)
     path = files.windows(tmp_path / "windows.jsonl", [*records, late], [b"{", b'{"type":"mark"}', b"[]", b"no", b"1"])
-    found = run(path, "windows", [])
-    assert [one.id for one in found.detections] == [one.id for one in run(recorded, "windows", []).detections]
-    assert any("1 corrections" in note for note in found.notes)
-    assert any(f"line {len(records) + 2}:" in note for note in found.notes)
-    assert any("2 more lines" in note for note in found.notes)
+    dirty = run(path, "windows", [])
+    assert [one.id for one in dirty.detections] == [one.id for one in found.detections]
+    assert any("1 corrections" in note for note in dirty.notes)
+    assert any(f"line {len(records) + 2}:" in note for note in dirty.notes)
+    assert any("2 more lines" in note for note in dirty.notes)
 
 
 def test_an_organisation_stands_for_the_models_it_uses(tmp_path: Path) -> None:
@@ -160,22 +162,22 @@ def test_slices_and_windows_of_a_log_give_the_same_figures(log: Path, tmp_path: 
     assert totals[0] == totals[1] == totals[2]
 
 
-def test_two_configurations_side_by_side(recorded: Path, truth: list[Label]) -> None:
+def test_two_configurations_side_by_side(recorded: Path, truth: list[Label], found: Judgement) -> None:
     """B waits for 14 windows of 14: it finds neither burst, and calls no wolf."""
     slow = replace(Settings().alerting, windows_min=14, windows_of=14, hard_min=14, hard_of=14)
     b = replace(Settings(), alerting=slow)
-    found = compare(run(recorded, "windows", truth), run(recorded, "windows", truth, b), Settings(), b)
-    assert [(one.setting, one.a, one.b) for one in found.settings] == [
+    changes = compare(found, run(recorded, "windows", truth, b), Settings(), b)
+    assert [(one.setting, one.a, one.b) for one in changes.settings] == [
         ("alerting.windows_min", 3, 14),
         ("alerting.windows_of", 5, 14),
         ("alerting.hard_min", 2, 14),
         ("alerting.hard_of", 3, 14),
     ]
-    assert (found.found_by_both, len(found.found_only_by_a), len(found.found_only_by_b)) == (0, 1, 0)
-    assert [one.kind for one in found.found_by_neither] == ["ghost"]
-    assert [(one.strip, one.b) for one in found.false_only_in_a] == [("m-two", None)]
-    assert (found.false_in_both, found.false_only_in_b) == (0, [])
-    same = compare(run(recorded, "windows", truth), run(recorded, "windows", truth), Settings(), Settings())
+    assert (changes.found_by_both, len(changes.found_only_by_a), len(changes.found_only_by_b)) == (0, 1, 0)
+    assert [one.kind for one in changes.found_by_neither] == ["ghost"]
+    assert [(one.strip, one.b) for one in changes.false_only_in_a] == [("m-two", None)]
+    assert (changes.false_in_both, changes.false_only_in_b) == (0, [])
+    same = compare(found, found, Settings(), Settings())
     assert (same.settings, same.found_by_both, same.false_in_both) == ([], 1, 1)
 
 
