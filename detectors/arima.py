@@ -1,29 +1,29 @@
-r"""ARIMA(p, d, q), one step ahead: the forecast error of the next window against what the errors usually are.
+r"""ARIMA(p,1,q), one step ahead: the forecast error of the next window against what the errors usually are.
 
-    φ(B) (1 - B)^d (x_t - μ) = θ(B) ε_t ,    anomalous when |x_t - x̂_t| > k · σ_t
+    (1 - φB)(1 - B) x_t = (1 + θB) ε_t ,    anomalous when |x_t - x̂_t| > k · σ_t
 
-statsmodels fits φ, θ, μ by maximum likelihood now and then; between the fits this file's own Kalman filter moves the
-forecast on by one window at a time (O(1), some 15 µs), with the matrices and initial state that statsmodels uses, so
-the forecasts are the same numbers (a test says to how many digits). A missing window is a step without a measurement:
-the forecast goes on and its σ widens.
+statsmodels fits φ and θ by maximum likelihood now and then; between the fits the Kalman filter of `detectors/kalman.py`
+moves the forecasts on by one window at a time, those of all series in one call (`Bank`). A missing window is a step
+without a measurement: the forecast goes on and its σ widens.
 
-    σ_t = √F_t · s ,   s = 1.4826 · median |e_i| / √F_i  over the last `residuals_max` forecast errors e_i
+    σ_t = √F_t · s · g ,   s = the larger of 1.4826 · median |r_i| and half their root mean square,
+                           r_i = e_i / (√F_i · g_i) over the last `residuals_max` forecast errors e_i
 
 F_t is the filter's own variance; the robust factor s corrects it where the likelihood was led by outliers, or where the
-errors have changed since the fit. Nothing anomalous is learnt at full weight: the filter and the history take the
-value moved to `x̂ ± winsor · σ` (Huber's ψ). After `accept_after` anomalous windows running on the same side the level
-has changed for good; then values count in full and the next refit is brought forward.
+errors have changed since the fit. g is how noisy this hour of the day usually is (`detectors/seasonal.py`), 1 where
+nothing is known of it. Nothing anomalous is learnt at full weight: the filter takes the value moved to `x̂ ± winsor · σ`
+(Huber's ψ). After `accept_after` anomalous windows running on the same side the level has changed for good; then values
+count in full and the next refit is brought forward.
 
 Trade-off: 2 σ, a textbook's number, flags 5 to 7 % of the windows of clean noise and 11 % of the normal ones of real
-services, whose errors have heavy tails. Measured on hourly production series (16 of the 49, 38 events): 2 σ, 3.5 σ and
-5 σ all find 95 % of the events and flag 11.5 %, 4.4 % and 2.4 % of the normal windows; 6 σ finds 89 %. Hence `k` is
-4.5 by default. Small orders only: on 30 to 180 windows more parameters do not forecast better, and a fit stays below
-50 ms on a free core.
-Until `fit_after` values are learnt, and whenever no fit converges, the forecast is that of simple exponential
-smoothing, i.e. ARIMA(0,1,1) with a fixed θ: the robust choice for a level that wanders.
+services, whose errors have heavy tails; hence `k` is 4.5 by default. Small orders only: on some hours of windows more
+parameters do not forecast better. A coarse grid of conditional sums of squares chooses the order (AIC) and where
+maximum likelihood starts, so that it takes few steps from there, 8 ms; the grid's own answer stands where statsmodels
+fails, and exponential smoothing, i.e. φ = 0 with a fixed θ, before `fit_after` values are learnt and wherever it
+forecasts better.
 
-Box, Jenkins, Reinsel, *Time Series Analysis*, 4th ed. 2008, chapter 5; Durbin and Koopman, *Time Series Analysis by
-State Space Methods*, 2nd ed. 2012, sections 3.4 and 4.3.
+Box, Jenkins, Reinsel, *Time Series Analysis*, 4th ed. 2008, chapters 5 and 7; Durbin and Koopman, *Time Series Analysis
+by State Space Methods*, 2nd ed. 2012, sections 3.4 and 4.3.
 
 >>> a = Arima(ArimaParams())
 >>> verdicts = [a.step(10.0 + (i % 3)) for i in range(40)]
@@ -39,15 +39,45 @@ from functools import cache
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no type information
 
 from detectors.base import ABSTAIN, Detector, Verdict, banded, finite
-from detectors.kalman import DIFFUSE, Filter, Fit, Order, run_filter, typical_error
+from detectors.kalman import Belief, Model, forecast, start, update
 from detectors.robust import MAD_TO_SIGMA, median, sigma_robust
+from detectors.rows import Array, counts_of, median_sorted
 
-HISTORY_MAX = 480
-ORDER_SUM_MAX = 6
-ITERATIONS_MAX = 25
+HISTORY_MAX = 1440
+ITERATIONS_MAX = 5  # of maximum likelihood, from the grid's best; about 8 ms
+PHI_MAX, THETA_MAX = 0.95, 0.97  # on the edge of stationarity and invertibility the likelihood deceives
+VALUES_MIN = 8
+REACH = 4.0  # values count up to here in a fit, in robust σ of the series
+ERROR_MAX = 3.0  # errors of a candidate count up to here, in the same unit
+GRID_PHI = (0.2, 0.4, 0.6, 0.8)
+GRID_THETA = (-0.95, -0.9, -0.8, -0.65, -0.5, -0.3, 0.0)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """p autoregressive terms, one difference, q moving-average terms."""
+
+    p: int
+    d: int
+    q: int
+
+
+class Fit(msgspec.Struct, frozen=True):
+    """A fitted model of the values after `(x - centre) / scale`: coefficients, and the innovations' variance."""
+
+    phi: float
+    theta: float
+    variance: float
+    centre: float
+    scale: float
+
+    @property
+    def model(self) -> Model:
+        return Model(self.phi, self.theta, self.variance)
 
 
 class ArimaParams(msgspec.Struct, frozen=True):
@@ -57,181 +87,269 @@ class ArimaParams(msgspec.Struct, frozen=True):
     sigma_min     differences below k · sigma_min never matter: set it for a metric that rests on a constant
     """
 
-    orders: tuple[Order, ...] = (Order(1, 0, 0), Order(0, 1, 1))
+    orders: tuple[Order, ...] = (Order(0, 1, 1), Order(1, 1, 1))
     k: float = 4.5
     winsor: float = 2.5
     ready_after: int = 20
     fit_after: int = 30
-    refit_every: int = 120
-    fit_points_max: int = 180
+    refit_every: int = 1440
+    fit_points_max: int = 240
     residuals_max: int = 60
     accept_after: int = 12
     sigma_min: float = 0.0
     smoothing_theta: float = -0.7
 
     def __post_init__(self) -> None:
-        if not self.orders or any(o.p + o.d + o.q > ORDER_SUM_MAX or min(o.p, o.d, o.q) < 0 for o in self.orders):
-            raise ValueError(f"orders needs at least one (p, d, q) with p + d + q <= {ORDER_SUM_MAX}: {self.orders}")
+        if not self.orders or any(o.d != 1 or not 0 <= o.p <= 1 or not 0 <= o.q <= 1 for o in self.orders):
+            raise ValueError(f"orders needs at least one (p, 1, q) with p and q at most 1: {self.orders}")
         if not 0 < self.fit_points_max <= HISTORY_MAX:
             raise ValueError(f"fit_points_max must be in 1..{HISTORY_MAX}: {self.fit_points_max}")
 
 
 class ArimaState(msgspec.Struct):
-    """All there is to checkpoint; about 10 kB as JSON at most."""
+    """All there is to checkpoint of one series' forecast, some 700 bytes; the history that fits need is kept by others.
+
+    belief     the filter's nine numbers (`detectors.kalman.Belief`), none before the first value
+    residuals  the last `residuals_max` as packed float64, NaN before there are as many
+    run        anomalous windows running; negative: below the forecast
+    """
 
     learned: int = 0
-    history: list[float | None] = []
-    residuals: list[float] = []
     fit: Fit | None = None
-    level: list[float] = []  # the filter's predicted state a
-    covariance: list[list[float]] = []  # and its covariance P
-    run: int = 0  # anomalous windows running; negative: below the forecast
+    belief: tuple[float, ...] = ()
+    residuals: bytes = b""
+    run: int = 0
     fit_due: int = 0
 
 
-class Arima(Detector[float | None, ArimaState]):
+class Bank:
+    """Many series' forecasts as arrays, one number a series. `store` writes back what `learn` changed.
+
+    `k` and `noise` (how noisy the hour usually is, 1.0: as always) are one number a series.
+    """
+
+    def __init__(self, states: Sequence[ArimaState], params: ArimaParams, k: Array, noise: Array) -> None:
+        self.states, self.params, self.k, self.noise = states, params, k, noise
+        fits = [s.fit or _smoothing(params, math.nan) for s in states]
+        unknown = (math.nan,) * len(Belief._fields)
+        self.model = Model(*_columns([(f.phi, f.theta, f.variance) for f in fits]))
+        self.centre, self.scale = _columns([(f.centre, f.scale) for f in fits])
+        self.belief = Belief(*_columns([s.belief or unknown for s in states]))
+        self.residuals = _unpacked([s.residuals for s in states], params.residuals_max)
+        self.learned, self.run, self.fit_due = _columns([(s.learned, s.run, s.fit_due) for s in states])
+        self.error = np.full(len(states), math.nan)  # of the window learnt, after winsorising
+        self._look()
+
+    def _look(self) -> None:
+        """`expected` and `sigma` of the next window, NaN before anything is known; `ready` to be judged."""
+        mean, variance = forecast(self.belief)
+        self.deviation = self.scale * np.sqrt(variance) * self.noise
+        counts = counts_of(self.residuals)
+        typical = MAD_TO_SIGMA * median_sorted(np.sort(np.abs(self.residuals), axis=1), counts)
+        known = np.where(self.residuals == self.residuals, self.residuals, 0.0)
+        wild = 0.5 * np.sqrt((known * known).sum(axis=1) / np.maximum(counts, 1))
+        self.sigma = np.maximum(self.deviation * np.maximum(typical, wild), self.params.sigma_min)
+        self.expected = self.centre + self.scale * mean
+        self.ready = (counts >= 2) & (self.learned >= self.params.ready_after)
+
+    def beyond(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each value (NaN: missing) is further than k · σ from its forecast; False before warm-up is over."""
+        return np.asarray(self.ready & (np.abs(x - self.expected) > self.k * self.sigma))
+
+    def learn(self, x: Array) -> list[int]:
+        """Take the next window in (NaN: missing); the series whose refit is due now. Once, then `store`."""
+        beyond, seen = self.beyond(x), x == x
+        used = self._winsorised(x, beyond)
+        fresh = seen & (self.centre != self.centre)
+        self.centre = np.where(fresh, x, self.centre)
+        self.belief = _chosen(fresh, start(self.model), self.belief)
+        self.error = np.where(seen & ~fresh, used - self.expected, np.nan)
+        standard = np.where(self.deviation > 0.0, self.error / self.deviation, 0.0)
+        shifted = np.concatenate([self.residuals[:, 1:], standard[:, None]], axis=1)
+        self.residuals = np.where((seen & ~fresh)[:, None], shifted, self.residuals)
+        scaled = np.where(seen, (used - self.centre) / self.scale, 0.0)
+        self.belief = update(self.model, self.belief, scaled, seen.astype(np.float64))
+        self.learned = self.learned + seen
+        self.fit_due = self.fit_due - seen
+        return [int(i) for i in np.flatnonzero(seen & (self.fit_due <= 0))]
+
+    def _winsorised(self, x: Array, beyond: NDArray[np.bool_]) -> Array:
+        judged = self.ready & (x == x)
+        side = np.where(beyond, np.where(x > self.expected, 1.0, -1.0), 0.0)
+        longer = np.where((side != 0.0) & (self.run * side >= 0.0), self.run + side, side)
+        self.run = np.where(judged, longer, self.run)
+        accepted = np.abs(self.run) >= self.params.accept_after
+        self.fit_due = np.where(judged & accepted, np.minimum(self.fit_due, self.params.accept_after), self.fit_due)
+        reach = self.params.winsor * self.sigma
+        near = np.minimum(np.maximum(x, self.expected - reach), self.expected + reach)
+        return np.where(beyond & ~accepted, near, x)
+
+    def store(self) -> None:
+        """Back into the states that the bank was made of."""
+        beliefs = np.stack(self.belief, axis=1).tolist()
+        starts = np.isnan(self.centre).tolist()
+        counts = np.stack([self.learned, self.run, self.fit_due], axis=1).astype(np.int64).tolist()
+        for i, (state, (learned, run, fit_due)) in enumerate(zip(self.states, counts, strict=True)):
+            if starts[i]:
+                continue
+            state.fit = state.fit or _smoothing(self.params, float(self.centre[i]))
+            state.belief, state.residuals = tuple(beliefs[i]), self.residuals[i].tobytes()
+            state.learned, state.run, state.fit_due = learned, run, fit_due
+
+
+class History(msgspec.Struct):
+    """What `Arima` checkpoints: one series' forecast, and the values that the next fit is made of."""
+
+    arima: ArimaState = msgspec.field(default_factory=ArimaState)
+    values: list[float | None] = []
+
+
+class Arima(Detector[float | None, History]):
     """One-step forecast of one metric. Scale invariant (sigma_min = 0); shift invariant up to rounding."""
 
     kind = "value"
 
-    def __init__(self, params: ArimaParams, state: ArimaState | None = None) -> None:
+    def __init__(self, params: ArimaParams, state: History | None = None) -> None:
         self.params = params
-        self.state = state or ArimaState()
-        self._filter = Filter(self.state.fit) if self.state.fit else None
+        self.state = state or History(ArimaState(fit_due=params.fit_after))
 
     def forecast(self) -> tuple[float, float] | None:
         """Expected value and robust σ of the next window; None before anything is known."""
-        raw = self._raw_forecast()
-        if raw is None or len(self.state.residuals) < 2:
-            return None
-        expected, sd = raw
-        factor = MAD_TO_SIGMA * median([abs(r) for r in self.state.residuals])
-        factor = max(
-            factor, 0.5 * math.sqrt(math.fsum(r * r for r in self.state.residuals) / len(self.state.residuals))
-        )
-        return expected, max(sd * factor, self.params.sigma_min)
+        bank = self._bank()
+        expected, sigma = float(bank.expected[0]), float(bank.sigma[0])
+        return (expected, sigma) if math.isfinite(sigma) else None
 
     def score(self, x: float | None) -> Verdict:
-        value, known = finite(x), self.forecast()
-        if value is None or known is None or self.state.learned < self.params.ready_after:
+        value, bank = finite(x), self._bank()
+        if value is None or not bank.ready[0]:
             return ABSTAIN
-        return banded(value, *known, self.params.k)
+        return banded(value, float(bank.expected[0]), float(bank.sigma[0]), self.params.k)
 
     def learn(self, x: float | None) -> None:
-        state, value = self.state, finite(x)
-        if value is not None:
-            value = self._winsorised(value)
-            state.learned += 1
-        if self._filter is None and value is not None:
-            self._start_smoothing(value)
-        elif self._filter is not None:
-            self._advance(value)
-        state.history.append(value)
-        del state.history[: -self.params.fit_points_max]
-        if value is not None:
-            state.fit_due -= 1
-            self._refit_when_due()
+        state, value, bank = self.state, finite(x), self._bank()
+        due = bank.learn(np.array([math.nan if value is None else value]))
+        bank.store()
+        state.values.append(value)
+        del state.values[: -self.params.fit_points_max]
+        if due:
+            refit(state.arima, state.values, self.params)
 
-    def _raw_forecast(self) -> tuple[float, float] | None:
-        if self._filter is None:
-            return None
-        fit = self._filter.fit
-        mean, variance = self._filter.forecast(np.array(self.state.level), np.array(self.state.covariance))
-        return fit.centre + fit.scale * mean, fit.scale * math.sqrt(max(variance, 0.0))
+    def _bank(self) -> Bank:
+        return Bank([self.state.arima], self.params, np.array([self.params.k]), np.ones(1))
 
-    def _winsorised(self, value: float) -> float:
-        known = self.forecast()
-        if known is None or self.state.learned < self.params.ready_after:
-            return value
-        (expected, sigma), state = known, self.state
-        side = 0 if abs(value - expected) <= self.params.k * sigma else (1 if value > expected else -1)
-        state.run = state.run + side if side and state.run * side >= 0 else side
-        if abs(state.run) >= self.params.accept_after:
-            state.fit_due = min(state.fit_due, self.params.accept_after)
-            return value
-        reach = self.params.winsor * sigma
-        return min(max(value, expected - reach), expected + reach) if side else value
 
-    def _start_smoothing(self, value: float) -> None:
-        """From the first value on: exponential smoothing, in units that the first refit replaces."""
-        self._install(
-            Fit(
-                order=Order(0, 1, 1),
-                ar=(),
-                ma=(self.params.smoothing_theta,),
-                mean=0.0,
-                variance=1.0,
-                centre=value,
-                scale=1.0,
-            ),
-            [value],
-        )
-        self.state.fit_due = self.params.fit_after
+def refit(state: ArimaState, history: Sequence[float | None], params: ArimaParams) -> None:
+    """Fit anew and go on as if the new model had been there all along: its belief and residuals are those of `history`.
 
-    def _advance(self, value: float | None) -> None:
-        raw, f = self._raw_forecast(), self._filter
-        assert raw is not None
-        assert f is not None
-        if value is not None:
-            expected, sd = raw
-            self.state.residuals.append((value - expected) / sd if sd > 0.0 else 0.0)
-            del self.state.residuals[: -self.params.residuals_max]
-        a, p = f.update(
-            np.array(self.state.level), np.array(self.state.covariance), None if value is None else f.scaled(value)
-        )
-        self.state.level, self.state.covariance = a.tolist(), p.tolist()
+    history  the last values, oldest first, None where missing, the newest included
+    """
+    fit = choose_fit(history, params)
+    state.fit, state.fit_due = fit, params.refit_every
+    belief, residuals = run_filter(fit, history)
+    state.belief = tuple(float(number) for number in belief)
+    newest = residuals[-params.residuals_max :]
+    state.residuals = np.array([math.nan] * (params.residuals_max - len(newest)) + newest).tobytes()
 
-    def _refit_when_due(self) -> None:
-        if self.state.fit_due > 0:
-            return
-        self.state.fit_due = self.params.refit_every
-        best = choose_fit(self.state.history, self.params)
-        self._install(best, self.state.history)
 
-    def _install(self, fit: Fit, history: Sequence[float | None]) -> None:
-        """Run the new model over the history: its state, and its residuals, as if it had been there all along."""
-        self.state.fit, self._filter = fit, Filter(fit)
-        a, p, residuals = run_filter(self._filter, history)
-        self.state.level, self.state.covariance = a.tolist(), p.tolist()
-        self.state.residuals = residuals[-self.params.residuals_max :]
+def run_filter(fit: Fit, history: Sequence[float | None]) -> tuple[Belief, list[float]]:
+    """Belief after `history`, and the standardised one-step errors (those of the first two values say nothing)."""
+    model, residuals, seen = fit.model, list[float](), 0
+    belief = start(model)
+    for x in history:
+        value = 0.0 if x is None else (x - fit.centre) / fit.scale
+        if x is not None:
+            mean, variance = forecast(belief)
+            if seen > 1:
+                residuals.append(float((value - mean) / math.sqrt(variance)))
+            seen += 1
+        belief = update(model, belief, value, 0.0 if x is None else 1.0)
+    return belief, residuals
 
 
 def choose_fit(history: Sequence[float | None], params: ArimaParams) -> Fit:
-    """The candidate with the smallest typical one-step error over the history's second half; smoothing if none fits."""
+    """The candidate with the smallest typical one-step error over the history's second half.
+
+    Candidates are the orders of `params`, fitted, and smoothing, which needs no fit. Raises ValueError without a value.
+    """
     values = [x for x in history if x is not None]
+    if not values:
+        raise ValueError("a history without any value cannot be fitted")
     scale = sigma_robust(values) or max(abs(v) for v in values) or 1.0
-    centre = median(values)
-    smoothing = Fit(Order(0, 1, 1), (), (params.smoothing_theta,), 0.0, 1.0, centre, scale)
-    fitted = (fit_order(history, order, centre, scale) for order in params.orders)
-    candidates = [smoothing, *(fit for fit in fitted if fit is not None)]
-    return min(candidates, key=lambda fit: typical_error(fit, history))
+    smoothing = replace(_smoothing(params, median(values)), scale=scale)
+    series = np.array([math.nan if x is None else (x - smoothing.centre) / scale for x in history])
+    series = np.clip(series, -REACH, REACH)
+    candidates = [(smoothing.phi, smoothing.theta, smoothing.variance)]
+    steps = np.diff(_whole(series))
+    if len(values) >= VALUES_MIN and steps.any():
+        candidates.append(fit_orders(series, steps, params.orders))
+    phi, theta, variance = min(candidates, key=lambda c: _typical_error(steps, c[0], c[1]))
+    return replace(smoothing, phi=phi, theta=theta, variance=variance)
 
 
-def fit_order(history: Sequence[float | None], order: Order, centre: float, scale: float) -> Fit | None:
-    """Maximum likelihood by statsmodels on `(history - centre) / scale`; None when it fails or does not converge."""
+def fit_orders(series: Array, steps: Array, orders: Sequence[Order]) -> tuple[float, float, float]:
+    """φ, θ and σ² of the order with the least AIC on the grid, by maximum likelihood; the grid's own if that fails.
+
+    series  scaled values, NaN where missing; `steps` are its differences with gaps filled
+    """
+    bests = [(_grid_best(steps, order), order) for order in orders]
+    found, order = min(bests, key=lambda best: len(steps) * math.log(best[0][2]) + 2 * (best[1].p + best[1].q))
+    return _maximum_likelihood(series, order, *found) or found
+
+
+def _grid_best(steps: Array, order: Order) -> tuple[float, float, float]:
+    grid = [
+        (_mean_square(_errors(steps, phi, theta)), phi, theta)
+        for phi in (GRID_PHI if order.p else (0.0,))
+        for theta in (GRID_THETA if order.q else (0.0,))
+    ]
+    variance, phi, theta = min(grid)
+    return phi, theta, max(variance, 1e-6)
+
+
+def _maximum_likelihood(
+    series: Array, order: Order, phi: float, theta: float, variance: float
+) -> tuple[float, float, float] | None:
     from statsmodels.tsa.arima.model import ARIMA  # 1.3 s to import, and only fits need it
 
-    series = np.array([np.nan if x is None else (x - centre) / scale for x in history])
-    series = np.clip(series, -DIFFUSE, DIFFUSE)
+    begin = [*([phi] if order.p else []), *([theta] if order.q else []), variance]
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            model = ARIMA(series, order=(order.p, order.d, order.q), trend="n" if order.d else "c")
-            with one_thread():
-                result = model.fit(cov_type="none", method_kwargs={"maxiter": ITERATIONS_MAX})
-    except (ValueError, IndexError, np.linalg.LinAlgError):  # IndexError: a history that is nearly all gaps
+            model = ARIMA(series, order=(order.p, order.d, order.q), trend="n")
+            result = model.fit(
+                start_params=begin, cov_type="none", low_memory=True, method_kwargs={"maxiter": ITERATIONS_MAX}
+            )
+    except (ValueError, np.linalg.LinAlgError):
         return None
-    values = dict(zip(model.param_names, (float(v) for v in result.params), strict=True))
-    fit = Fit(
-        order=order,
-        ar=tuple(values[f"ar.L{i + 1}"] for i in range(order.p)),
-        ma=tuple(values[f"ma.L{i + 1}"] for i in range(order.q)),
-        mean=values.get("const", 0.0),
-        variance=values["sigma2"],
-        centre=centre,
-        scale=scale,
-    )
-    return fit if result.mle_retvals["converged"] and _usable(fit) else None
+    values = dict(zip(result.param_names, (float(v) for v in result.params), strict=True))
+    if not all(math.isfinite(v) for v in values.values()) or values["sigma2"] <= 0.0:
+        return None
+    phi, theta = values.get("ar.L1", 0.0), values.get("ma.L1", 0.0)
+    bounded = min(max(phi, -PHI_MAX), PHI_MAX), min(max(theta, -THETA_MAX), THETA_MAX)
+    return (*bounded, values["sigma2"])
+
+
+def _errors(steps: Array, phi: float, theta: float) -> Array:
+    """One-step errors of an ARMA(1,1) on the differences, the first as if nothing had been before it."""
+    from scipy.signal import lfilter  # 0.2 s to import, and only fits need it
+
+    return np.asarray(lfilter([1.0, -phi], [1.0, theta], steps), dtype=np.float64)
+
+
+def _mean_square(errors: Array) -> float:
+    return float(np.mean(np.minimum(np.abs(errors), ERROR_MAX) ** 2))
+
+
+def _typical_error(steps: Array, phi: float, theta: float) -> float:
+    """Mean absolute error over the second half, wild ones cut."""
+    errors = _errors(steps, phi, theta)[len(steps) // 2 :]
+    return float(np.mean(np.minimum(np.abs(errors), ERROR_MAX))) if len(errors) else 0.0
+
+
+def _whole(series: Array) -> Array:
+    """Gaps filled along straight lines."""
+    known = np.flatnonzero(series == series)
+    return np.interp(np.arange(len(series)), known, series[known])
 
 
 def one_thread() -> AbstractContextManager[object]:
@@ -245,12 +363,21 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # finds the loaded libraries, a few ms; statsmodels has loaded them all by now
 
 
-def _usable(fit: Fit) -> bool:
-    """Finite, and not on the edge of stationarity or invertibility, where the likelihood deceives."""
-    numbers = (*fit.ar, *fit.ma, fit.mean, fit.variance)
-    edge = any(abs(root) > 0.995 for root in (*_inverse_roots(fit.ar), *_inverse_roots([-m for m in fit.ma])))
-    return all(math.isfinite(v) for v in numbers) and fit.variance > 0.0 and not edge
+def _smoothing(params: ArimaParams, centre: float) -> Fit:
+    return Fit(0.0, params.smoothing_theta, 1.0, centre, 1.0)
 
 
-def _inverse_roots(coefficients: Sequence[float]) -> list[complex]:
-    return [complex(r) for r in np.roots([1.0, *(-c for c in coefficients)])] if coefficients else []
+def _columns(rows: Sequence[Sequence[float]]) -> list[Array]:
+    """Rows of numbers as one contiguous array a column."""
+    return list(np.ascontiguousarray(np.array(rows, dtype=np.float64).T))
+
+
+def _unpacked(packed: Sequence[bytes], size: int) -> Array:
+    """Rows of `size` numbers; NaN where nothing is packed yet. One packed with another size keeps its newest."""
+    nothing = np.full(size, math.nan).tobytes()
+    whole = [p if len(p) == 8 * size else (nothing + p)[-8 * size :] for p in packed]
+    return np.frombuffer(b"".join(whole)).reshape(-1, size)
+
+
+def _chosen(mask: NDArray[np.bool_], one: Belief, other: Belief) -> Belief:
+    return Belief(*(np.where(mask, a, b) for a, b in zip(one, other, strict=True)))

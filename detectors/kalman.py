@@ -1,134 +1,105 @@
-"""One-step forecasts of an ARIMA with known coefficients: the Kalman filter, one window at a time.
+r"""One-step forecasts of many small ARIMA models at once: the Kalman filter, one window of all series in one call.
 
-    a_{t+1} = T (a_t + K v_t) ,   v_t = x_t - Z a_t ,   K = P Z' / F ,   F = Z P Z'
-    P_{t+1} = T (P_t - K Z P_t) T' + R R' σ²
+    (1 - φB)(1 - B) x_t = (1 + θB) ε_t ,   ε_t ~ N(0, σ²)                     ARIMA(1,1,1); (0,1,1) is φ = 0
 
-The state holds the d differences' levels and then the ARMA part in Harvey's form; the differences start diffuse and the
-ARMA part from its stationary distribution. Layout and start are those of statsmodels, so the forecasts are the same to
-about ten digits, missing values included (tests/detectors). States have two to four numbers: 15 µs a step.
+    state    a = (level, ARMA part y, θ ε)         Z = (1, 1, 0) ,   R = (0, 1, θ)'
+    filter   v = x - Z a ,   F = Z P Z' ,   K = P Z' / F ,   a⁺ = T (a + K v) ,   P⁺ = T (P - K Z P) T' + R R' σ²
+
+        ⎛ 1 1 0 ⎞
+    T = ⎜ 0 φ 1 ⎟        written out number by number: three means, five covariances that are not always zero
+        ⎝ 0 0 0 ⎠
+
+Layout and start (level diffuse, ARMA part stationary) are those of statsmodels, so the forecasts are the same numbers,
+missing values included (tests/detectors/test_arima.py says to how many digits). There are only +, -, · and / here: the
+same lines serve floats and arrays, and a series gets the very same bits whether it is filtered alone or with a thousand
+others, which is what lets a stage filter all that is in a batch at once. About 0.15 µs a series and step among a
+thousand, 3 µs alone as floats; statsmodels' `append` takes milliseconds.
+
+Why d = 1 always: the level of a live metric wanders, and a model with a fixed mean, refitted once a day, calls
+everything after a change of level wrong until then. θ close to -1 is as good as a fixed mean.
 
 Durbin and Koopman, *Time Series Analysis by State Space Methods*, 2nd ed. 2012, sections 3.4 and 4.3; Harvey,
 *Forecasting, Structural Time Series Models and the Kalman Filter*, 1989, section 4.1.
 
->>> walk = Filter(Fit(Order(0, 1, 0), (), (), 0.0, 1.0, centre=0.0, scale=1.0))
->>> a, p, residuals = run_filter(walk, [1.0, 2.0, None, 4.0])
->>> forecast = walk.forecast(a, p)
->>> round(forecast[0], 3), round(forecast[1], 3)
+>>> walk = Model(phi=0.0, theta=0.0, variance=1.0)
+>>> belief = start(walk)
+>>> for x, seen in ((1.0, 1.0), (2.0, 1.0), (0.0, 0.0), (4.0, 1.0)): belief = update(walk, belief, x, seen)
+>>> mean, variance = forecast(belief)
+>>> round(mean, 3), round(variance, 3)
 (4.0, 1.0)
 """
 
-import math
-from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+X = TypeVar("X", float, Array)
 
 DIFFUSE = 1e6  # variance of a level that nothing is known about; statsmodels' own number
-ERROR_MAX = 3.0  # errors of a forecast count up to here, in units of the scaled series
 
 
-class Order(msgspec.Struct, frozen=True):
-    """p autoregressive terms, d differences, q moving-average terms."""
+class Model(NamedTuple):
+    """φ, θ and the innovations' variance: floats of one series, or arrays of one number a series."""
 
-    p: int
-    d: int
-    q: int
-
-
-class Fit(msgspec.Struct, frozen=True):
-    """A fitted model of the values after `(x - centre) / scale`: coefficients, and the innovations' variance."""
-
-    order: Order
-    ar: tuple[float, ...]
-    ma: tuple[float, ...]
-    mean: float
-    variance: float
-    centre: float
-    scale: float
+    phi: float | Array
+    theta: float | Array
+    variance: float | Array
 
 
-class Filter:
-    """Kalman filter of an ARIMA in Harvey's form with the differences in the state, as statsmodels lays it out."""
+class Belief(NamedTuple):
+    """What the filter expects of the next window: means of the three states, and the covariances that are not 0."""
 
-    def __init__(self, fit: Fit) -> None:
-        order, d = fit.order, fit.order.d
-        r = max(order.p, order.q + 1)
-        self.fit = fit
-        self.design = np.zeros(d + r)
-        self.design[: d + 1] = 1.0
-        self.transition = np.zeros((d + r, d + r))
-        self.transition[:d, :d] = np.triu(np.ones((d, d)))
-        self.transition[:d, d] = 1.0
-        self.transition[d : d + order.p, d] = fit.ar
-        self.transition[d : d + r - 1, d + 1 :] += np.eye(r - 1)
-        selection = np.zeros(d + r)
-        selection[d : d + 1 + order.q] = (1.0, *fit.ma)
-        self.noise = np.outer(selection, selection) * fit.variance
-
-    def start(self) -> tuple[Array, Array]:
-        """State and covariance before the first value: stationary for the ARMA part, diffuse for the level."""
-        d, n = self.fit.order.d, len(self.design)
-        covariance = np.zeros((n, n))
-        covariance[:d, :d] = np.eye(d) * DIFFUSE
-        covariance[d:, d:] = _lyapunov(self.transition[d:, d:], self.noise[d:, d:])
-        return np.zeros(n), covariance
-
-    def forecast(self, a: Array, p: Array) -> tuple[float, float]:
-        """Mean and variance of the next value, in the fit's scaled units."""
-        return float(self.design @ a) + self.fit.mean, float(self.design @ p @ self.design)
-
-    def update(self, a: Array, p: Array, value: float | None) -> tuple[Array, Array]:
-        """Predicted state for the window after the one that `value` (None: missing) belongs to."""
-        t = self.transition
-        if value is not None:
-            pz = p @ self.design
-            variance = float(self.design @ pz)
-            if variance > 0.0:
-                gain = pz / variance
-                a = a + gain * (value - self.fit.mean - float(self.design @ a))
-                p = p - np.outer(gain, pz)
-        p = t @ p @ t.T + self.noise
-        return t @ a, 0.5 * (p + p.T)
-
-    def scaled(self, x: float) -> float:
-        return (x - self.fit.centre) / self.fit.scale
+    level: float | Array
+    arma: float | Array
+    echo: float | Array  # θ ε
+    p00: float | Array
+    p01: float | Array
+    p02: float | Array
+    p11: float | Array
+    p12: float | Array
+    p22: float | Array
 
 
-def run_filter(f: Filter, history: Sequence[float | None]) -> tuple[Array, Array, list[float]]:
-    """State after `history`, and the standardised one-step errors (those of the first d + 1 values say nothing)."""
-    a, p = f.start()
-    residuals: list[float] = []
-    seen = 0
-    for x in history:
-        scaled = None if x is None else f.scaled(x)
-        if scaled is not None:
-            mean, variance = f.forecast(a, p)
-            if seen > f.fit.order.d and variance > 0.0:
-                residuals.append((scaled - mean) / math.sqrt(variance))
-            seen += 1
-        a, p = f.update(a, p, scaled)
-    return a, p, residuals
+def start(model: Model) -> Belief:
+    """Before the first value: nothing known of the level, the ARMA part as it is in the long run."""
+    phi, theta, variance = model
+    nothing = variance * 0.0
+    stationary = variance * (1.0 + 2.0 * phi * theta + theta * theta) / (1.0 - phi * phi)
+    echo = theta * variance
+    return Belief(nothing, nothing, nothing, nothing + DIFFUSE, nothing, nothing, stationary, echo, theta * echo)
 
 
-def typical_error(fit: Fit, history: Sequence[float | None]) -> float:
-    """Mean absolute one-step error, errors beyond 3 σ_robust cut, in units of the scaled series."""
-    f = Filter(fit)
-    a, p = f.start()
-    errors: list[float] = []
-    for x in history:
-        scaled = None if x is None else f.scaled(x)
-        if scaled is not None:
-            errors.append(min(abs(scaled - f.forecast(a, p)[0]), ERROR_MAX))
-        a, p = f.update(a, p, scaled)
-    tail = errors[len(errors) // 2 :]
-    return math.fsum(tail) / len(tail)
+def forecast(belief: Belief) -> tuple[float | Array, float | Array]:
+    """Mean and variance of the next value; the variance is never below the innovations'."""
+    return belief.level + belief.arma, belief.p00 + 2.0 * belief.p01 + belief.p11
 
 
-def _lyapunov(transition: Array, noise: Array) -> Array:
-    """Solve P = T P T' + Q for the small stationary block."""
-    n = len(transition)
-    solved = np.linalg.solve(np.eye(n * n) - np.kron(transition, transition), noise.reshape(-1))
-    return np.asarray(solved.reshape(n, n))
+def update(model: Model, belief: Belief, x: float | Array, seen: float | Array) -> Belief:
+    """What is expected of the window after the one that `x` belongs to.
+
+    x     values, any finite number where missing
+    seen  1.0, or 0.0 where the value is missing: then the forecast goes on and widens
+    """
+    phi, theta, variance = model
+    level, arma, echo, p00, p01, p02, p11, p12, p22 = belief
+    g0, g1, g2 = p00 + p01, p01 + p11, p02 + p12  # P Z'
+    weight = seen / (g0 + g1)
+    step = weight * (x - (level + arma))
+    level, arma, echo = level + g0 * step, arma + g1 * step, echo + g2 * step
+    p00, p01, p11 = p00 - weight * g0 * g0, p01 - weight * g0 * g1, p11 - weight * g1 * g1
+    p02, p12, p22 = p02 - weight * g0 * g2, p12 - weight * g1 * g2, p22 - weight * g2 * g2
+    u01, u02, u11, u12 = p01 + p11, p02 + p12, phi * p11 + p12, phi * p12 + p22  # T P
+    shock = theta * variance
+    return Belief(
+        level + arma,
+        phi * arma + echo,
+        echo * 0.0,
+        p00 + 2.0 * p01 + p11,
+        phi * u01 + u02,
+        echo * 0.0,
+        phi * u11 + u12 + variance,
+        shock + echo * 0.0,
+        theta * shock,
+    )

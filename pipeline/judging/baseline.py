@@ -6,16 +6,19 @@
 
 A one-step forecast follows a slow rise and calls each step normal; the median over hours does not. `clip` keeps one
 wild window from tripping the sum (with the defaults at least three are needed), and the cap lets it fall again. The
-last `gap` windows are left out of the baseline, so that the rise does not raise it.
+last `gap` windows are left out of the baseline, so that the rise does not raise it. Values are those above the seasonal
+profile (`detectors/seasonal.py`), so the slope of a usual morning is no rise.
 
-Trade-off: a smaller `slack` finds slower leaks and rings at ordinary daily slopes; 1 σ ignores them up to one σ.
+Trade-off: a smaller `slack` finds slower leaks and rings at slopes that no profile explains yet; 1 σ ignores them up to
+one σ.
 
 Page, *Continuous inspection schemes*, Biometrika 41, 1954.
 """
 
+import numpy as np
 from msgspec import Struct
 
-from detectors.robust import median, sigma_robust
+from detectors.rows import Array, counts_of, median_of, newest_of, sigma_of
 
 
 class DriftParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,26 +33,21 @@ class DriftParams(Struct, frozen=True, forbid_unknown_fields=True):
     sigma_min: float = 0.04
 
 
-class Baseline(Struct, frozen=True):
-    """Level and spread on the judging scale."""
+def baselines(values: Array, params: DriftParams) -> tuple[Array, Array]:
+    """Level and σ of each row of `values`, newest last, NaN where missing or anomalous.
 
-    level: float
-    sigma: float
-
-
-def baseline(values: list[float | None], flagged: list[bool], params: DriftParams) -> Baseline | None:
-    """Of the windows before the one judged, oldest first; None until `ready_after` of them are usable."""
-    usable = [x for x, anomalous in zip(values, flagged, strict=True) if x is not None and not anomalous]
-    if len(usable) < params.ready_after:
-        return None
-    usable = usable[-params.windows - params.gap : len(usable) - params.gap]
-    return Baseline(level=median(usable), sigma=max(sigma_robust(usable), params.sigma_min))
+    NaN until `ready_after` values are usable.
+    """
+    usable = newest_of(values, params.windows, params.gap)
+    level = median_of(usable)
+    sigma = np.maximum(sigma_of(usable, level), params.sigma_min)
+    ready = counts_of(values) >= params.ready_after
+    return np.where(ready, level, np.nan), np.where(ready, sigma, np.nan)
 
 
-def drifted(total: float, value: float | None, base: Baseline | None, params: DriftParams) -> float:
-    """The CUSUM after `value`; unchanged where there is nothing to compare."""
-    if value is None or base is None:
-        return total
-    z = (value - base.level) / base.sigma
-    z = min(max(z, -params.clip), params.clip)
-    return min(max(0.0, total + z - params.slack), 2.0 * params.limit)
+def drifted(total: Array, value: Array, level: Array, sigma: Array, params: DriftParams) -> Array:
+    """The CUSUMs after `value`; unchanged where there is nothing to compare (NaN)."""
+    z = (value - level) / sigma
+    z = np.minimum(np.maximum(z, -params.clip), params.clip)
+    moved = np.minimum(np.maximum(0.0, total + z - params.slack), 2.0 * params.limit)
+    return np.where(z == z, moved, total)

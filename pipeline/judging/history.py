@@ -1,69 +1,114 @@
-"""The past windows of each model, kept by the hour so that a checkpoint writes one hour and not a week.
+"""The last hours of each model's windows, as packed rows: a checkpoint writes one hour, and reading costs a copy.
 
-State key `history/<model>/<hour>`: the metrics of that hour's windows, column by column in the order of MEASURES, on
-the judging scale, and for each window the metrics that were found anomalous (bit i: metric i).
+State key `history/<model>/<hour>`: rows of float32, one a window: the minute within the hour; which metrics were found
+anomalous (bit i: metric i); the metrics in the order of MEASURES on the judging scale, *above the seasonal profile that
+was in force*; and that profile. Value and profile add up to what was measured. What days and weeks look like is kept
+apart, in slots of five minutes (pipeline.judging.season).
+
+float32 has seven digits, so a value of 20 (a logarithm) is off by 1e-6 at most: a millionth of the metric.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
+from detectors.rows import Array
 from pipeline.judging.metrics import MEASURES
 from pipeline.stage import State
+from topics.fields import HOUR_US, MINUTE_US
 
 HOURS_MAX = 7 * 24
+ROWS_MAX = 240  # hours beyond these are dropped
+MINUTE, FLAGS, VALUES, PROFILE = 0, 1, 2, 2 + len(MEASURES)
+WIDTH = PROFILE + len(MEASURES)
+ROW_BYTES = 4 * WIDTH
+
+Rows = NDArray[np.float32]
 
 
 class Hour(Struct, tag="hour"):
-    """`columns[i][j]` is metric i of the hour's window j, `flags[j]` what was anomalous in it."""
+    """Rows of WIDTH numbers, oldest first."""
 
-    columns: list[list[float | None]]
-    flags: list[int]
+    rows: bytes = b""
 
 
-class Past(Struct):
-    """The last windows of a model, oldest first, as columns; `first` is the index (since its start) of row 0."""
+class Past(NamedTuple):
+    """The last windows of a model, oldest first; `first` is the index (since its start) of row 0.
+
+    values  [windows, metrics], NaN where missing; flags  [windows]
+    """
 
     first: int
-    columns: list[list[float | None]]
-    flags: list[int]
+    values: Array
+    flags: NDArray[np.int64]
 
 
 def append(
-    state: State[Any], model: str, hours: list[int], hour: int, values: list[float | None], flags: int
+    state: State[Any], model: str, hours: list[int], at: tuple[int, int], values: Array, profile: Array, flags: int
 ) -> list[int]:
-    """Keep one more window; returns the hours that are kept, of which there are at most HOURS_MAX."""
-    key = _key(model, hour)
-    chunk = state.get(key) or Hour([[] for _ in MEASURES], [])
-    for column, value in zip(chunk.columns, values, strict=True):
-        column.append(value)
-    chunk.flags.append(flags)
-    state.put(key, chunk)
-    kept = hours if hours and hours[-1] == hour else [*hours, hour]
-    for old in kept[:-HOURS_MAX]:
+    """Keep one more window, of (hour, minute); returns the hours kept: the last ROWS_MAX windows, at most HOURS_MAX."""
+    hour, minute = at
+    row = np.concatenate([[minute, flags], values, profile]).astype(np.float32)
+    chunk = state.get(_key(model, hour)) or Hour()
+    state.put(_key(model, hour), Hour(chunk.rows + row.tobytes()))
+    if hours and hours[-1] == hour:
+        return hours
+    kept = _needed(state, model, hours[-HOURS_MAX + 1 :])
+    for old in hours[: len(hours) - len(kept)]:
         state.drop(_key(model, old))
-    return kept[-HOURS_MAX:]
+    return [*kept, hour]
+
+
+def _needed(state: State[Any], model: str, hours: list[int]) -> list[int]:
+    """The newest hours that hold ROWS_MAX windows."""
+    rows = 0
+    for place in range(len(hours) - 1, -1, -1):
+        chunk = state.get(_key(model, hours[place]))
+        rows += len(chunk.rows) // ROW_BYTES if chunk else 0
+        if rows >= ROWS_MAX:
+            return hours[place:]
+    return hours
 
 
 def recent(state: State[Any], model: str, hours: list[int], learned: int, windows_max: int) -> Past:
     """The last `windows_max` windows of a model that has learnt `learned`."""
-    chunks: list[Hour] = []
-    found = 0
+    chunks: list[bytes] = []
+    wanted = windows_max * ROW_BYTES
     for hour in reversed(hours):
         chunk = state.get(_key(model, hour))
-        if found >= windows_max or chunk is None:
+        if wanted <= 0 or chunk is None:
             break
-        chunks.append(chunk)
-        found += len(chunk.flags)
-    chunks.reverse()
-    columns = [[x for chunk in chunks for x in chunk.columns[i]][-windows_max:] for i in range(len(MEASURES))]
-    flags = [x for chunk in chunks for x in chunk.flags][-windows_max:]
-    return Past(first=learned - len(flags), columns=columns, flags=flags)
+        chunks.append(chunk.rows)
+        wanted -= len(chunk.rows)
+    rows = _rows(b"".join(reversed(chunks)))[-windows_max:]
+    values = rows[:, VALUES:PROFILE].astype(np.float64)
+    return Past(learned - len(rows), values, rows[:, FLAGS].astype(np.int64))
+
+
+def reprofile(state: State[Any], model: str, hours: list[int], metric: int, profile_at: Callable[[int], float]) -> None:
+    """Say one metric's past anew, above another profile, which is asked for at the starts of windows in µs."""
+    for hour in hours:
+        chunk = state.get(_key(model, hour))
+        if chunk is None:
+            continue
+        rows = _rows(chunk.rows).copy()
+        starts = (hour * HOUR_US + int(minute) * MINUTE_US for minute in rows[:, MINUTE])
+        anew = np.array([profile_at(start) for start in starts], dtype=np.float32)
+        rows[:, VALUES + metric] += rows[:, PROFILE + metric] - anew
+        rows[:, PROFILE + metric] = anew
+        state.put(_key(model, hour), Hour(rows.tobytes()))
 
 
 def forget(state: State[Any], model: str, hours: list[int]) -> None:
     for hour in hours:
         state.drop(_key(model, hour))
+
+
+def _rows(packed: bytes) -> Rows:
+    return np.frombuffer(packed, dtype=np.float32).reshape(-1, WIDTH)
 
 
 def _key(model: str, hour: int) -> str:

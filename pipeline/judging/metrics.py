@@ -90,6 +90,7 @@ MEASURES: tuple[Measure, ...] = (
 BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in MEASURES}
 INDEX: dict[str, int] = {measure.metric: i for i, measure in enumerate(MEASURES)}
 COUNTED = "error_rate"
+FORECAST: tuple[Measure, ...] = tuple(measure for measure in MEASURES if measure.metric != COUNTED)
 STEADY = ("error_rate", "duration_us_p50", "requests", "tokens_per_s", "cost_microusd")  # a break in them is evidence
 LATENCIES = ("first_token_us_p99", "duration_us_p99", "duration_us_p50")
 COMBINED = "combined"  # the name under which the multivariate detector votes

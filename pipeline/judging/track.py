@@ -1,39 +1,41 @@
-"""One metric of one model: the one-step forecast, the slow level, the threshold that adapts, and when to start over.
-
-A finding needs statistical *and* practical weight: beyond k(t) · σ of the forecast, and at least `effect` away, the
-same way, from both the forecast and the level of the last hours. So the return from an incident to the usual level
-is no finding, however sudden, and neither is a daily slope.
+"""What is remembered of one metric of one model: forecast, seasonal trust, threshold that adapts, when to start over.
 
 What is anomalous is not learnt at full weight (detectors.arima winsorises, the baseline leaves it out). A level that
 lasts is accepted: after `relearn_after` windows of findings in which PELT confirms a break, history counts from
 that break on.
+
+Everything is learnt anew once a day (`arima.refit_every`), each metric of each model at a minute of its own, which a
+hash says, so that no window waits for many: the seasonal profile, and the ARIMA of what remains above it. The first fit
+comes after `arima.fit_after` windows and up to STAGGER more.
 """
 
 from zlib import crc32
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, field
 
-from detectors.arima import Arima, ArimaParams, ArimaState
-from detectors.base import sigmas_between, squash
+from detectors.arima import ArimaParams, ArimaState
+from detectors.base import sigmas_between
 from detectors.pelt import Break, PeltParams, find_newest
+from detectors.seasonal import Trust
 from detectors.threshold import ThresholdParams, ThresholdState, judge
-from pipeline.judging.baseline import Baseline, DriftParams, baseline, drifted
-from pipeline.judging.findings import Finding, of_metric
-from pipeline.judging.metrics import INDEX, LATENCIES, Measure, scaled, unscaled, upwards
+from pipeline.judging.baseline import DriftParams
+from pipeline.judging.metrics import FORECAST, Measure, unscaled, upwards
+from pipeline.judging.season import Sums
 
-BAND_SIGMAS = 3.0  # the interval shown for a CUSUM finding, which has none of its own
-STAGGER = 18  # refits of different metrics and models fall into different windows of as many
+STAGGER = 90
 
 
 class TrackParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """`relearn_after` in windows. `k_min` 3: the mission's 2 σ flags one normal window in twenty of every metric."""
+    """`relearn_after` in windows. `k_min` 3: the mission's 2 σ flags one normal window in twenty of every metric.
 
-    arima: ArimaParams = ArimaParams(fit_points_max=120, accept_after=45)
+    `seasonal`: whether profiles are learnt; without, forecasts and levels follow the last hours only."""
+
+    arima: ArimaParams = ArimaParams(accept_after=45)
     drift: DriftParams = DriftParams()
     pelt: PeltParams = PeltParams()
     threshold: ThresholdParams = ThresholdParams(k_min=3.0)
     relearn_after: int = 45
+    seasonal: bool = True
 
 
 class Track(Struct):
@@ -47,65 +49,25 @@ class Track(Struct):
     run: int = 0
     flagged: bool = False
     lone: bool = False
+    trust: Trust = field(default_factory=Trust)
+    sums: Sums = field(default_factory=Sums)
 
 
-class Seen(Struct):
-    """What one metric looked like in one window. `value` on the judging scale; `interval` is the forecast (expected,
-    low, high) in the metric's own unit, where there is one."""
-
-    measure: Measure
-    actual: float
-    value: float
-    base: Baseline | None
-    findings: list[Finding]
-    flagged: bool = False
-    interval: tuple[float, float, float] | None = None
-
-    @property
-    def sigmas(self) -> float:
-        """Distance from the slow level."""
-        return sigmas_between(self.value, self.base.level, self.base.sigma) if self.base else 0.0
-
-    def off_by(self) -> float:
-        """Distance from the slow level as `upwards` counts it; 0 while there is none."""
-        return upwards(self.measure, self.actual, unscaled(self.measure.metric, self.base.level)) if self.base else 0.0
+def fresh(params: TrackParams, model: str, metric: int) -> Track:
+    """Of a model never seen; `metric` counts FORECAST."""
+    stagger = (crc32(model.encode()) + metric * STAGGER // len(FORECAST)) % STAGGER
+    return Track(ArimaState(fit_due=params.arima.fit_after + stagger), ThresholdState(k=params.threshold.k_start))
 
 
-def fresh(params: TrackParams) -> Track:
-    return Track(arima=ArimaState(), k=ThresholdState(k=params.threshold.k_start))
+def learn(track: Track, found: bool, flagged: bool, lone: bool, params: TrackParams) -> None:
+    """Let k(t) follow the window before this one, which can be told to have been normal only now.
 
-
-def look(
-    track: Track,
-    model: str,
-    measure: Measure,
-    actual: float | None,
-    history: list[float | None],
-    flags: list[bool],
-    params: TrackParams,
-    effect: float,
-) -> Seen | None:
-    """Judge `actual` by what was learnt before; moves only the CUSUM. None when nothing was measured."""
-    value = scaled(measure.metric, actual)
-    if value is None or actual is None:
-        return None
-    base = baseline(history, flags, params.drift)
-    seen = Seen(measure, actual, value, base, [])
-    _by_forecast(seen, detector(track, model, measure, params), effect)
-    if measure.metric in LATENCIES:
-        track.cusum = drifted(track.cusum, value, base, params.drift)
-        _by_drift(seen, track.cusum, history, params, effect)
-    return seen
-
-
-def learn(track: Track, model: str, measure: Measure, seen: Seen | None, lone: bool, params: TrackParams) -> None:
-    """Take the window in, and let k(t) follow the window before it, which can be told to have been normal only now."""
-    flagged = seen is not None and seen.flagged
+    found    whether this window has findings in this metric; `flagged`: it is beyond k(t) · σ of its forecast
+    """
     if not track.flagged or (track.lone and not flagged):
         track.k = judge(track.k, params.threshold, alarmed=track.flagged)
     track.flagged, track.lone = flagged, lone
-    track.run = track.run + 1 if seen is not None and seen.findings else max(track.run - 1, 0)
-    detector(track, model, measure, params).learn(None if seen is None else seen.value)
+    track.run = track.run + 1 if found else max(track.run - 1, 0)
 
 
 def start_over(track: Track, newest: Break | None, learned: int, params: TrackParams) -> None:
@@ -114,9 +76,9 @@ def start_over(track: Track, newest: Break | None, learned: int, params: TrackPa
         track.since, track.run, track.cusum = learned - newest.age_windows, 0, 0.0
 
 
-def newest_break(history: list[float | None], value: float | None, params: PeltParams) -> Break | None:
-    """PELT over the last windows with this one."""
-    known = [x for x in [*history[-params.history_max + 1 :], value] if x is not None]
+def newest_break(values: list[float], params: PeltParams) -> Break | None:
+    """PELT over the last windows, this one included."""
+    known = values[-params.history_max :]
     return find_newest(known, params) if len(known) >= params.ready_after else None
 
 
@@ -126,41 +88,3 @@ def is_news(found: Break | None, measure: Measure, params: PeltParams, effect: f
         return False
     change = upwards(measure, unscaled(measure.metric, found.after), unscaled(measure.metric, found.before))
     return abs(change) >= effect and abs(sigmas_between(found.after, found.before, found.sigma)) > params.k
-
-
-def detector(track: Track, model: str, measure: Measure, params: TrackParams) -> Arima:
-    """The forecast with the threshold in force; the first refit staggered by model and metric."""
-    stagger = (crc32(model.encode()) + 3 * INDEX[measure.metric]) % STAGGER
-    arima = replace(params.arima, k=track.k.k, fit_after=params.arima.fit_after + stagger)
-    return Arima(arima, track.arima)
-
-
-def _by_forecast(seen: Seen, arima: Arima, effect: float) -> None:
-    verdict = arima.score(seen.value)
-    seen.flagged = verdict.anomalous
-    if verdict.expected is None or verdict.low is None or verdict.high is None:
-        return
-    expected, low, high = (unscaled(seen.measure.metric, x) for x in (verdict.expected, verdict.low, verdict.high))
-    seen.interval = (expected, low, high)
-    if not verdict.anomalous:
-        return
-    moved = upwards(seen.measure, seen.actual, expected)
-    enough = abs(moved) >= effect and (
-        seen.base is None or (abs(seen.off_by()) >= effect and seen.off_by() * moved > 0)
-    )
-    if enough:
-        seen.findings.append(of_metric(seen.measure.metric, "arima", verdict.score, seen.actual, expected, low, high))
-
-
-def _by_drift(seen: Seen, total: float, history: list[float | None], params: TrackParams, effect: float) -> None:
-    base = seen.base
-    if base is None or total <= params.drift.limit:
-        return
-    latest = sorted([*(x for x in history[-2:] if x is not None), seen.value])
-    metric = seen.measure.metric
-    expected = unscaled(metric, base.level)
-    if upwards(seen.measure, unscaled(metric, latest[len(latest) // 2]), expected) < effect:
-        return
-    low, high = (unscaled(metric, base.level + side * BAND_SIGMAS * base.sigma) for side in (-1, 1))
-    score = squash(total, params.drift.limit)
-    seen.findings.append(of_metric(metric, "cusum", score, seen.actual, expected, low, high))

@@ -2,7 +2,8 @@
 
 Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
 
-    arima              one-step forecast of each metric, adaptive k(t)           detectors.arima, detectors.threshold
+    arima              one-step forecast of each metric above its seasonal profile, adaptive k(t)
+                       detectors.arima, detectors.seasonal, detectors.threshold
     cusum              slow rises of the latencies against the last two hours    pipeline.judging.baseline
     counts             errors among completions against the usual rate           detectors.counts
     limit              hard limits that hold whatever is usual: errors > 5 %, first token (p99) or completion (p50)
@@ -13,34 +14,47 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
 
 Practical relevance (`Effects`): what is statistically certain but smaller is no finding. Warm-up is explicit: the first
 window of a model may be partial and is not learnt, forecasts speak after `track.arima.ready_after` (20) windows, the
-forest after 30, limits at once.
+forest after 30, limits at once. Daily profiles are learnt once a day of windows is there, working days and weekends are
+told apart after a week (pipeline.judging.season).
+
+The windows of different models in one batch are judged together, in arrays (pipeline.judging.look). This changes no
+result: a row's numbers do not depend on the others'. Windows of one model, and control events, end such a group.
 
 Maintenance suppresses: findings are recorded and `Judged.suppressed` says why they alert nobody. For 24 h
 after a deployment (`observe_us`) everything is still judged and recorded; alerting lets statistical findings that a new
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
-State keys: `filter/<model>` (about 8 kB) and `organisations/<model>` (10 kB), written each window;
-`history/<model>/<hour>` (up to 4 kB, 7 days of them); `models`, `context`, `cursor`.
+State keys: `filter/<model>` (6 kB) and `organisations/<model>` (10 kB), written each window; `history/<model>/<hour>`
+(up to 4 kB, the last 240 windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every
+five minutes and six times a day; `models`, `context`, `cursor`.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
-from pipeline.judging import combination, context, history, organisations, track
-from pipeline.judging.baseline import Baseline
+from detectors.rows import Array
+from pipeline.judging import combination, context, history, limits, organisations, season, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.findings import Finding, of_metric, of_organisation
-from pipeline.judging.history import Hour, Past
-from pipeline.judging.metrics import COUNTED, INDEX, MEASURES, Measure, trials, unscaled
+from pipeline.judging.findings import Finding, of_organisation
+from pipeline.judging.history import Hour
+from pipeline.judging.learning import Learning
+from pipeline.judging.limits import Errors, Limits
+from pipeline.judging.look import Look
+from pipeline.judging.metrics import COMBINED_OF, COUNTED, FORECAST, scaled
 from pipeline.judging.organisations import Organisations, SurgeParams
 from pipeline.judging.roster import Roster, arrived
-from pipeline.judging.track import Seen, Track, TrackParams
+from pipeline.judging.season import Day, Season
+from pipeline.judging.subject import Filter, Found, Subject, rows_of
+from pipeline.judging.track import TrackParams
 from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
 from topics.control import Relayed
@@ -48,7 +62,6 @@ from topics.fields import HOUR_US, SECOND_US, TEXT_CHARACTERS_MAX
 from topics.records import Anomaly, Forecast, Judged, MetricWindow
 
 LIMITED = ("first_token_us_p99", "duration_us_p50")
-TRAFFIC = ("requests", "tokens_per_s", "cost_microusd")
 
 
 class Effects(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,15 +74,6 @@ class Effects(Struct, frozen=True, forbid_unknown_fields=True):
     requests: float = 0.5
     tokens_per_s: float = 0.4
     cost_microusd: float = 0.4
-
-
-class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Hard limits, in force from the first window: `errors_min` failed completions and the mission's 5 % and 10 s."""
-
-    error_rate: float = 0.05
-    errors_min: int = 5
-    latency_us: int = 10 * SECOND_US
-    latency_times: float = 2.0
 
 
 class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,25 +93,15 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     forecasts: bool = False
 
 
-class Filter(Struct, tag="filter"):
-    """What has been learnt of one model, but for its history."""
-
-    tracks: dict[str, Track]
-    rate: RateState
-    learned: int = 0
-    opened: bool = False  # the first window, which may be partial, has passed
-    last_start_us: int = -1
-    hours: list[int] = []
-
-
 class Detection:
     """The stage. All it remembers is in its state; forests are grown again from history (remembered by content)."""
 
-    values: ClassVar[Any] = Filter | Hour | Organisations | Roster | Context | Cursor
+    values: ClassVar[Any] = Filter | Hour | Day | Season | Organisations | Roster | Context | Cursor
 
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
         self._effects: dict[str, float] = asdict(params.effects)
+        self._learning = Learning(params.track, params.rate, params.surge, self._effects)
         self._windows_max = max(
             combination.windows_needed(params.combination),
             params.track.pelt.history_max,
@@ -117,130 +111,155 @@ class Detection:
     def step(self, state: State[Any], batch: Batch) -> list[Output]:
         """Judge the windows of `batch` in order; anomalies go to `anomalies`, one Judged a window down `judged`."""
         outputs: list[Output] = []
+        group: dict[str, tuple[int, MetricWindow]] = {}
         for offset, event in zip(batch.offsets, batch.events, strict=True):
             if type(event) is Relayed:
+                outputs += self._judge(state, batch.partition, group)
                 self._hear(state, event)
                 outputs.append(Output(offset, "judged", event.event.id, event))
-            else:
-                outputs += self._judge(state, batch.partition, offset, event)
-        return outputs
+                continue
+            gone = arrived(
+                state, event.model, event.start_us // HOUR_US, self.params.models_max, self.params.idle_hours
+            )
+            if gone or event.model in group:
+                outputs += self._judge(state, batch.partition, group)
+                self._forget(state, gone)
+            group[event.model] = (offset, event)
+        return outputs + self._judge(state, batch.partition, group)
 
     def _hear(self, state: State[Any], relayed: Relayed) -> None:
         known = state.get("context") or Context()
         if context.heard(known, relayed):
             state.put("context", known)
 
-    def _judge(self, state: State[Any], partition: int, offset: int, window: MetricWindow) -> list[Output]:
-        model = self._model(state, window)
-        findings: list[Finding] = []
-        breaks: list[str] = []
-        forecasts: list[Forecast] = []
-        if window.start_us > model.last_start_us:  # a window is judged once, in the order of time
-            findings, breaks, seen = self._look_and_learn(state, model, window)
-            forecasts = _forecasts(seen) if self.params.forecasts else []
-            state.put(f"filter/{window.model}", model)
-        anomalies = [_anomaly(next_id(state, partition, offset), window, finding) for finding in findings]
-        judged = Judged(
-            id=next_id(state, partition, offset),
-            time_us=window.end_us,
-            window=window,
-            anomalies=anomalies,
-            breaks=breaks,
-            suppressed=self._suppressed(state, window),
-            forecasts=forecasts,
-        )
-        published = [Output(offset, "anomalies", window.model, anomaly) for anomaly in anomalies]
-        return [*published, Output(offset, "judged", window.model, judged)]
+    def _judge(self, state: State[Any], partition: int, group: dict[str, tuple[int, MetricWindow]]) -> list[Output]:
+        """Judge windows of different models together and empty the group."""
+        outputs: list[Output] = []
+        found = self._look_and_learn(state, [window for _, window in group.values()])
+        for offset, window in group.values():
+            one = found.get(window.model) or Found()
+            anomalies = [_anomaly(next_id(state, partition, offset), window, finding) for finding in one.findings]
+            judged = Judged(
+                id=next_id(state, partition, offset),
+                time_us=window.end_us,
+                window=window,
+                anomalies=anomalies,
+                breaks=one.breaks,
+                suppressed=self._suppressed(state, window),
+                forecasts=one.forecasts,
+            )
+            outputs += [Output(offset, "anomalies", window.model, anomaly) for anomaly in anomalies]
+            outputs.append(Output(offset, "judged", window.model, judged))
+        group.clear()
+        return outputs
 
-    def _look_and_learn(
-        self, state: State[Any], model: Filter, window: MetricWindow
-    ) -> tuple[list[Finding], list[str], dict[str, Seen]]:
-        past = history.recent(state, window.model, model.hours, model.learned, self._windows_max)
+    def _look_and_learn(self, state: State[Any], windows: Sequence[MetricWindow]) -> dict[str, Found]:
+        """By model; a window is judged once, in the order of time."""
+        subjects = [subject for window in windows if (subject := self._subject(state, window)) is not None]
+        if not subjects:
+            return {}
+        look = self._look(state, subjects)
+        found = [self._find(state, subject, look, at * len(FORECAST)) for at, subject in enumerate(subjects)]
+        self._learning.learn(state, subjects, look, found)
+        return {subject.window.model: one for subject, one in zip(subjects, found, strict=True)}
+
+    def _subject(self, state: State[Any], window: MetricWindow) -> Subject | None:
+        params, name = self.params.track, window.model
+        model: Filter | None = state.get(f"filter/{name}")
+        if model is None:
+            tracks = {measure.metric: track.fresh(params, name, i) for i, measure in enumerate(FORECAST)}
+            model = Filter(tracks=tracks, rate=RateState())
+        if window.start_us <= model.last_start_us:
+            return None
+        if model.opened:
+            self._settle(state, model, window)
+        past = history.recent(state, name, model.hours, model.learned, self._windows_max)
+        return Subject(window, model, past, [measure.read(window) for measure in FORECAST])
+
+    def _look(self, state: State[Any], subjects: Sequence[Subject]) -> Look:
+        """All forecast metrics of all subjects as one array."""
+        profiles, noises, pasts, flags = [], [], [], []
+        for window, model, past, _ in subjects:
+            profile, noise = self._usual(state, window, model)
+            profiles.append(profile)
+            noises.append(noise)
+            values, flagged = rows_of(past, model, self._windows_max)
+            pasts.append(values)
+            flags.append(flagged)
+        logs = [
+            math.nan if (value := scaled(measure.metric, actual)) is None else value
+            for subject in subjects
+            for measure, actual in zip(FORECAST, subject.actual, strict=True)
+        ]
+        effects = np.array([self._effects[measure.metric] for measure in FORECAST])
+        return Look(
+            [subject.model.tracks[measure.metric] for subject in subjects for measure in FORECAST],
+            np.array(logs),
+            np.concatenate(profiles),
+            np.concatenate(noises),
+            np.concatenate(pasts),
+            np.concatenate(flags),
+            np.tile(effects, len(subjects)),
+            self.params.combination.sigmas_min,
+            self.params.track,
+        )
+
+    def _usual(self, state: State[Any], window: MetricWindow, model: Filter) -> tuple[Array, Array]:
+        """The profile at this moment as far as it is believed, and the hour's noise, of each forecast metric."""
+        known = season.usual(state, window.model, window.start_us, window.start_us // HOUR_US)
+        if known is None:
+            return np.zeros(len(FORECAST)), np.ones(len(FORECAST))
+        weights = np.array([model.tracks[measure.metric].trust.weight for measure in FORECAST])
+        return weights * known.profile, known.noise
+
+    def _find(self, state: State[Any], subject: Subject, look: Look, first: int) -> Found:
+        """All findings of one window; `first` is its first row in `look`."""
+        window, model, actual = subject.window, subject.model, subject.actual
+        found, with_band = Found(), self.params.forecasts
+        effect = self.params.effects.error_rate
+        found.errors = limits.of_errors(
+            Rate(self.params.rate, model.rate), window, effect, self.params.limits, with_band
+        )
+        if found.errors is not None and found.errors.findings:
+            found.by_metric[COUNTED] = found.errors.findings
+        for i, measure in enumerate(FORECAST):
+            if (value := actual[i]) is not None and (seen := self._of_metric(look, first + i, value)):
+                found.by_metric[measure.metric] = seen
+        found.findings = [finding for findings in found.by_metric.values() for finding in findings]
+        found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
-        seen = {
-            measure.metric: one for measure in MEASURES if (one := self._look(model, measure, window, past)) is not None
-        }
-        findings = [finding for one in seen.values() for finding in one.findings]
-        rare = combination.judge(past, model.learned, seen, self._effects, self.params.combination)
-        findings += [rare] if rare else []
         window_s = (window.end_us - window.start_us) / SECOND_US
         for surge in organisations.surging(users, window, self.params.surge):
-            findings += of_organisation(surge, window_s)
-        if not model.opened:
-            model.opened, model.last_start_us = True, window.start_us
-            return findings, [], seen
-        usual_window = not any(f.metric in TRAFFIC and f.detector == "arima" for f in findings)
-        organisations.learn(users, window, self.params.surge, usual_window)
-        state.put(f"organisations/{window.model}", users)
-        return findings, self._learn(state, model, window, past, seen), seen
+            found.findings += of_organisation(surge, window_s)
+        if with_band:
+            found.forecasts = _forecasts(subject, look, first, found.errors)
+        return found
 
-    def _look(self, model: Filter, measure: Measure, window: MetricWindow, past: Past) -> Seen | None:
-        if measure.metric == COUNTED:
-            return self._look_at_errors(model, measure, window)
-        one, i = model.tracks[measure.metric], INDEX[measure.metric]
-        start = max(one.since - past.first, 0)
-        column = past.columns[i][start:]
-        flags = [bool(bits >> i & 1) for bits in past.flags[start:]]
-        effect = self._effects[measure.metric]
-        seen = track.look(one, window.model, measure, measure.read(window), column, flags, self.params.track, effect)
-        if seen is not None and measure.metric in LIMITED:
-            self._limit_latency(seen)
-        return seen
+    def _of_metric(self, look: Look, row: int, actual: float) -> list[Finding]:
+        found = look.findings(row, actual) if look.found[row] else []
+        metric = FORECAST[row % len(FORECAST)].metric
+        if metric in LIMITED and actual > self.params.limits.latency_us:
+            limit = limits.of_latency(metric, actual, look.expected(row), self.params.limits)
+            found += [] if limit is None else [limit]
+        return found
 
-    def _look_at_errors(self, model: Filter, measure: Measure, window: MetricWindow) -> Seen | None:
-        actual = measure.read(window)
-        if actual is None:
-            return None
-        rate, limits = Rate(self.params.rate, model.rate), self.params.limits
-        verdict = rate.score((window.errors, trials(window)))
-        spread = max((rate.baseline / trials(window)) ** 0.5, self.params.effects.error_rate / 4)
-        seen = Seen(measure, actual, actual, Baseline(rate.baseline, spread), [])
-        if verdict.high is not None:
-            seen.interval = (rate.baseline, 0.0, verdict.high)
-        if verdict.anomalous and verdict.high is not None and seen.off_by() >= self.params.effects.error_rate:
-            found = of_metric(COUNTED, "counts", verdict.score, actual, rate.baseline, 0.0, verdict.high)
-            seen.findings.append(found)
-        if actual > limits.error_rate and window.errors >= limits.errors_min:
-            score = actual / (actual + limits.error_rate)
-            seen.findings.append(
-                of_metric(COUNTED, "limit", score, actual, rate.baseline, 0.0, max(limits.error_rate, rate.baseline))
-            )
-        return seen
-
-    def _limit_latency(self, seen: Seen) -> None:
-        """Only against a known level: a model that always takes as long is slow, not sick."""
-        limits, metric = self.params.limits, seen.measure.metric
-        if seen.base is None or seen.actual <= limits.latency_us:
-            return
-        expected = unscaled(metric, seen.base.level)
-        if seen.actual >= limits.latency_times * expected:
-            score = seen.actual / (seen.actual + limits.latency_us)
-            seen.findings.append(
-                of_metric(metric, "limit", score, seen.actual, expected, 0.0, float(limits.latency_us))
-            )
-
-    def _learn(
-        self, state: State[Any], model: Filter, window: MetricWindow, past: Past, seen: dict[str, Seen]
-    ) -> list[str]:
-        """Take the window in; returns the metrics in which PELT sees a recent break."""
-        params, breaks = self.params.track, []
-        lone = len({one.measure.source for one in seen.values() if one.findings}) < 2
-        values = [seen[measure.metric].value if measure.metric in seen else None for measure in MEASURES]
-        flags = sum(1 << INDEX[metric] for metric, one in seen.items() if one.findings)
-        self._settle(state, model, window)
-        for measure, value in zip(MEASURES, values, strict=True):
-            newest = track.newest_break(past.columns[INDEX[measure.metric]], value, params.pelt)
-            if track.is_news(newest, measure, params.pelt, self._effects[measure.metric]):
-                breaks.append(measure.metric)
-            if one := model.tracks.get(measure.metric):
-                track.learn(one, window.model, measure, seen.get(measure.metric), lone, params)
-                track.start_over(one, newest, model.learned + 1, params)
-        if trials(window):
-            Rate(self.params.rate, model.rate).learn((window.errors, trials(window)))
-        hour = window.start_us // HOUR_US
-        model.hours = history.append(state, window.model, model.hours, hour, values, flags)
-        model.learned, model.last_start_us = model.learned + 1, window.start_us
-        return breaks
+    def _of_all(self, subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Finding]:
+        """What the forest finds, asked only where some metric stands out."""
+        params = self.params.combination
+        out = {
+            measure.metric: look.sigmas[first + i]
+            for i, measure in enumerate(FORECAST)
+            if measure.metric in COMBINED_OF and look.standing_out[first + i]
+        }
+        if errors is not None and errors.stands_out(self.params.effects.error_rate, params.sigmas_min):
+            out[COUNTED] = abs(errors.actual - errors.usual) / errors.spread
+        if not out:
+            return []
+        values: dict[str, float | None] = {COUNTED: None if errors is None else errors.actual}
+        values |= {measure.metric: look.value_of(first + i) for i, measure in enumerate(FORECAST)}
+        window = [values[metric] for metric in COMBINED_OF]
+        rare = combination.judge(subject.past, subject.model.learned, window, max(out, key=out.__getitem__), params)
+        return [] if rare is None else [rare]
 
     def _settle(self, state: State[Any], model: Filter, window: MetricWindow) -> None:
         """Once the observation after a deployment is over, only what came after it counts; forecasts are refitted."""
@@ -265,21 +284,26 @@ class Detection:
         reason = f": {found.reason}" if found.reason else ""
         return f"maintenance until {rfc3339(found.end_us)}{reason}"[:TEXT_CHARACTERS_MAX]
 
-    def _model(self, state: State[Any], window: MetricWindow) -> Filter:
-        """What is known of the window's model; those long gone make room."""
-        hour = window.start_us // HOUR_US
-        for name in arrived(state, window.model, hour, self.params.models_max, self.params.idle_hours):
+    def _forget(self, state: State[Any], names: Sequence[str]) -> None:
+        for name in names:
             forgotten: Filter | None = state.get(f"filter/{name}")
-            history.forget(state, name, forgotten.hours if forgotten else [])
+            if forgotten is not None:
+                history.forget(state, name, forgotten.hours)
+                season.forget(state, name, forgotten.days)
             state.drop(f"filter/{name}")
             state.drop(f"organisations/{name}")
-        known: Filter | None = state.get(f"filter/{window.model}")
-        fresh = {measure.metric: track.fresh(self.params.track) for measure in MEASURES if measure.metric != COUNTED}
-        return known or Filter(tracks=fresh, rate=RateState())
 
 
-def _forecasts(seen: dict[str, Seen]) -> list[Forecast]:
-    return [Forecast(metric, one.actual, *one.interval) for metric, one in seen.items() if one.interval is not None]
+def _forecasts(subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Forecast]:
+    known = (
+        []
+        if errors is None or errors.high is None
+        else [Forecast(COUNTED, errors.actual, errors.usual, 0.0, errors.high)]
+    )
+    for i, (measure, actual) in enumerate(zip(FORECAST, subject.actual, strict=True)):
+        if actual is not None and (interval := look.interval(first + i)) is not None:
+            known.append(Forecast(measure.metric, actual, *interval))
+    return known
 
 
 def _anomaly(id_: str, window: MetricWindow, finding: Finding) -> Anomaly:

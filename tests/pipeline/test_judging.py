@@ -3,19 +3,21 @@
 import doctest
 import importlib
 import pkgutil
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pipeline.judging
+from detectors.arima import Bank
 from detectors.consensus import Vote
 from pipeline.judging import history, organisations, track
-from pipeline.judging.baseline import Baseline, DriftParams, baseline, drifted
+from pipeline.judging.baseline import DriftParams, baselines, drifted
 from pipeline.judging.context import MAINTENANCES_MAX, Context, heard, maintained, observed
 from pipeline.judging.coordinates import next_id
 from pipeline.judging.families import FAMILIES, witnesses
-from pipeline.judging.metrics import BY_METRIC, MEASURES, scaled, unscaled
+from pipeline.judging.metrics import MEASURES, scaled, unscaled
 from pipeline.judging.organisations import Organisations, SurgeParams
 from pipeline.judging.shape import is_gradual
 from pipeline.judging.track import TrackParams
@@ -23,6 +25,7 @@ from pipeline.stage import State
 from tests.streams.alerting import judged
 from tests.streams.minutes import windows
 from topics.control import Deployment, Maintenance, Relayed
+from topics.fields import HOUR_US
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(pipeline.judging.__path__, "pipeline.judging.")]
 
@@ -43,43 +46,68 @@ def test_scales_go_there_and_back(measure: Any) -> None:
 
 def test_baseline_leaves_out_what_was_anomalous_and_the_newest() -> None:
     params = DriftParams(ready_after=5, gap=2, windows=4)
-    values: list[float | None] = [9.0, 1.0, None, 1.0, 50.0, 1.0, 1.0, 7.0, 7.0]
-    flags = [value == 50.0 for value in values]
-    found = baseline(values, flags, params)
-    assert found == Baseline(level=1.0, sigma=params.sigma_min)
-    assert baseline(values[:5], flags[:5], params) is None
+    anomalous = missing = np.nan
+    values = [[9.0, 1.0, missing, 1.0, anomalous, 1.0, 1.0, 7.0, 7.0]]
+    level, sigma = baselines(np.array(values), params)
+    assert (level.tolist(), sigma.tolist()) == ([1.0], [params.sigma_min])
+    assert np.isnan(baselines(np.array(values)[:, :5], params)[0])
 
 
 @pytest.mark.parametrize(
     ("rise", "windows_needed"), [(100.0, 3), (4.0, 3), (2.0, 9), (1.0, None), (-5.0, None)], ids=str
 )
 def test_cusum_needs_several_windows_of_any_rise(rise: float, windows_needed: int | None) -> None:
-    params, base, total = DriftParams(), Baseline(level=0.0, sigma=1.0), 0.0
+    params, total = DriftParams(), np.zeros(1)
     over = []
     for _ in range(60):
-        total = drifted(total, rise, base, params)
-        over.append(total > params.limit)
+        total = drifted(total, np.array([rise]), np.zeros(1), np.ones(1), params)
+        over.append(bool(total[0] > params.limit))
     assert (over.index(True) + 1 if any(over) else None) == windows_needed
 
 
 def test_cusum_waits_when_there_is_nothing_to_compare() -> None:
-    assert drifted(3.0, None, Baseline(0.0, 1.0), DriftParams()) == 3.0
-    assert drifted(3.0, 9.0, None, DriftParams()) == 3.0
+    unknown, three = np.array([np.nan]), np.array([3.0])
+    assert drifted(three, unknown, np.zeros(1), np.ones(1), DriftParams()) == three
+    assert drifted(three, np.array([9.0]), unknown, unknown, DriftParams()) == three
+
+
+def kept(state: State[Any], windows: int, profile: float = 0.0) -> list[int]:
+    """Windows 0, 1, 2 … whose metrics have the window's number as value, but for the last, which is missing."""
+    hours: list[int] = []
+    for window in range(windows):
+        values = np.array([float(window)] * (len(MEASURES) - 1) + [np.nan])
+        at = divmod(window, 60)
+        hours = history.append(state, "m", hours, at, values, np.full(len(MEASURES), profile), window % 2)
+    return hours
 
 
 def test_history_gives_back_what_was_kept_across_hours() -> None:
     state: State[Any] = State()
-    hours: list[int] = []
-    for window in range(150):
-        values: list[float | None] = [float(window)] * (len(MEASURES) - 1) + [None]
-        hours = history.append(state, "m", hours, window // 60, values, window % 2)
+    hours = kept(state, 150)
     past = history.recent(state, "m", hours, 150, 100)
     assert past.first == 50
-    assert past.columns[0] == [float(window) for window in range(50, 150)]
-    assert past.columns[-1] == [None] * 100
-    assert past.flags == [window % 2 for window in range(50, 150)]
+    assert past.values[:, 0].tolist() == [float(window) for window in range(50, 150)]
+    assert np.isnan(past.values[:, -1]).all()
+    assert past.flags.tolist() == [window % 2 for window in range(50, 150)]
     history.forget(state, "m", hours)
     assert state.values == {}
+
+
+def test_history_keeps_as_many_hours_as_are_needed() -> None:
+    state: State[Any] = State()
+    hours = kept(state, 60 * 9 + 10)
+    assert len(hours) == len(state.values) == history.ROWS_MAX // 60 + 1
+    assert len(history.recent(state, "m", hours, 550, history.ROWS_MAX).flags) == history.ROWS_MAX
+
+
+def test_another_profile_leaves_what_was_measured_as_it_was() -> None:
+    state: State[Any] = State()
+    hours = kept(state, 90, profile=2.0)
+    history.reprofile(state, "m", hours, 1, lambda time_us: time_us / HOUR_US)
+    past = history.recent(state, "m", hours, 90, 90)
+    measured = past.values[:, 1] + np.arange(90) / 60
+    assert measured == pytest.approx(np.arange(90) + 2.0, abs=1e-4)
+    assert past.values[:, 2].tolist() == [float(window) for window in range(90)]
 
 
 def test_ids_count_on_within_an_offset_only() -> None:
@@ -104,17 +132,26 @@ def test_organisations_are_bounded_and_the_last_named_stay() -> None:
 
 
 def test_threshold_rises_where_lone_alarms_are_common_and_falls_where_there_are_none() -> None:
-    params, measure = TrackParams(), BY_METRIC["first_token_us_p99"]
+    params = TrackParams()
     after = {}
     for name, jumps in (("wild", 0.08), ("calm", 0.0)):
-        rng = np.random.default_rng(5)
-        one = track.fresh(params)
+        rng, one = np.random.default_rng(5), track.fresh(params, "m", 0)
         for _ in range(450):
-            actual = 1e6 * float(np.exp(rng.normal(0, 0.05) + (rng.random() < jumps) * rng.normal(0, 2)))
-            seen = track.look(one, "m", measure, actual, [], [], params, 0.5)
-            track.learn(one, "m", measure, seen, lone=True, params=params)
+            value = 14.0 + rng.normal(0, 0.05) + (rng.random() < jumps) * rng.normal(0, 2)
+            bank = Bank([one.arima], params.arima, np.array([one.k.k]), np.ones(1))
+            flagged = bool(bank.beyond(np.array([value]))[0])
+            track.learn(one, found=flagged, flagged=flagged, lone=True, params=params)
+            bank.learn(np.array([value]))
+            bank.store()
         after[name] = one.k.k
     assert after["wild"] > params.threshold.k_start > after["calm"] >= params.threshold.k_min
+
+
+def test_first_fits_and_daily_ones_fall_into_windows_of_their_own() -> None:
+    params = TrackParams()
+    due = Counter(track.fresh(params, f"model-{m}", i).arima.fit_due for m in range(143) for i in range(6))
+    assert max(due.values()) <= 25
+    assert min(due) >= params.arima.fit_after
 
 
 def test_a_family_hears_its_own_and_independent_witnesses() -> None:

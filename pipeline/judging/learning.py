@@ -1,0 +1,133 @@
+"""Takes judged windows in: forecasts, thresholds, profiles, history; and learns anew what is due."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detectors.arima import refit
+from detectors.counts import Rate, RateParams
+from detectors.pelt import Break
+from detectors.seasonal import profile_at, slot_of
+from pipeline.judging import history, organisations, season, track
+from pipeline.judging.history import Past
+from pipeline.judging.limits import Errors
+from pipeline.judging.look import Look
+from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, trials
+from pipeline.judging.organisations import Organisations, SurgeParams
+from pipeline.judging.subject import Found, Subject
+from pipeline.judging.track import TrackParams
+from pipeline.stage import State
+from topics.fields import HOUR_US, MINUTE_US
+
+TRAFFIC = ("requests", "tokens_per_s", "cost_microusd")
+
+
+class Learning:
+    """What `Detection` learns from the windows of different models that it has judged together.
+
+    `effects`: the least change that matters, by metric.
+    """
+
+    def __init__(self, params: TrackParams, rate: RateParams, surge: SurgeParams, effects: Mapping[str, float]) -> None:
+        self.params, self.rate, self.surge, self._effects = params, rate, surge, effects
+
+    def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
+        """Take all windows in, but for a model's first; then what is due is learnt anew."""
+        opened = np.repeat([subject.model.opened for subject in subjects], len(FORECAST))
+        due = look.bank.learn(np.where(opened, look.value, np.nan))
+        look.bank.store()
+        for at, (subject, one) in enumerate(zip(subjects, found, strict=True)):
+            model = subject.model
+            if model.opened:
+                self._learn_organisations(state, subject, one)
+                one.breaks = self._learn_metrics(subject, look, at * len(FORECAST), one)
+                self._keep(state, subject, look, at * len(FORECAST), one)
+            model.opened, model.last_start_us = True, subject.window.start_us
+        for row in due:
+            self._relearn(state, subjects[row // len(FORECAST)], row % len(FORECAST))
+        for subject in subjects:
+            state.put(f"filter/{subject.window.model}", subject.model)
+
+    def _learn_organisations(self, state: State[Any], subject: Subject, found: Found) -> None:
+        users = state.get(f"organisations/{subject.window.model}") or Organisations()
+        usual_window = not any(f.metric in TRAFFIC and f.detector == "arima" for f in found.findings)
+        organisations.learn(users, subject.window, self.surge, usual_window)
+        state.put(f"organisations/{subject.window.model}", users)
+
+    def _learn_metrics(self, subject: Subject, look: Look, first: int, found: Found) -> list[str]:
+        """Thresholds, CUSUMs, and levels that have lasted; returns the metrics in which PELT sees a recent break."""
+        params, model = self.params, subject.model
+        sources = {measure.source for measure in MEASURES if measure.metric in found.by_metric}
+        breaks = [COUNTED] if self._errors_broke(subject, found.errors) else []
+        for i, measure in enumerate(FORECAST):
+            one, row = model.tracks[measure.metric], first + i
+            one.cusum = float(look.cusum[row])
+            track.learn(one, measure.metric in found.by_metric, bool(look.beyond[row]), len(sources) < 2, params)
+            if not look.may_have_broken[row] and one.run < params.relearn_after:
+                continue
+            newest = self._newest_break(subject.past, INDEX[measure.metric], look.value_of(row))
+            if track.is_news(newest, measure, params.pelt, self._effects[measure.metric]):
+                breaks.append(measure.metric)
+            track.start_over(one, newest, model.learned + 1, params)
+        if trials(subject.window):
+            Rate(self.rate, model.rate).learn((subject.window.errors, trials(subject.window)))
+        return breaks
+
+    def _errors_broke(self, subject: Subject, errors: Errors | None) -> bool:
+        effect = self._effects[COUNTED]
+        if errors is None or not errors.has_left(subject.past.values[-3:, INDEX[COUNTED]].tolist(), effect / 2):
+            return False
+        newest = self._newest_break(subject.past, INDEX[COUNTED], errors.actual)
+        return track.is_news(newest, MEASURES[INDEX[COUNTED]], self.params.pelt, effect)
+
+    def _newest_break(self, past: Past, column: int, value: float | None) -> Break | None:
+        values = past.values[1 - self.params.pelt.history_max :, column]
+        known = values[values == values].tolist()
+        return track.newest_break(known if value is None else [*known, value], self.params.pelt)
+
+    def _keep(self, state: State[Any], subject: Subject, look: Look, first: int, found: Found) -> None:
+        """Remember the window's values: its row of the history, its part of the slot and of the hour."""
+        window, model = subject.window, subject.model
+        rows = slice(first, first + len(FORECAST))
+        self._next_slot(state, subject)
+        for i, measure in enumerate(FORECAST):
+            if measure.metric not in found.by_metric and (value := look.value_of(first + i)) is not None:
+                error = float(look.bank.error[first + i])
+                model.tracks[measure.metric].sums.learn(value + float(look.profile[first + i]), error)
+        flags = sum(1 << INDEX[metric] for metric in found.by_metric)
+        errors = math.nan if found.errors is None else found.errors.actual
+        hour, within_us = divmod(window.start_us, HOUR_US)
+        model.hours = history.append(
+            state,
+            window.model,
+            model.hours,
+            (hour, within_us // MINUTE_US),
+            np.concatenate([[errors], look.value[rows]]),
+            np.concatenate([[0.0], look.profile[rows]]),
+            flags,
+        )
+        model.learned += 1
+
+    def _next_slot(self, state: State[Any], subject: Subject) -> None:
+        """Close the slot before this window's, and ask whether the profiles had foreseen it."""
+        name, model, slot = subject.window.model, subject.model, slot_of(subject.window.start_us)
+        if slot == model.slot:
+            return
+        if model.slot >= 0:
+            tracks = [model.tracks[measure.metric] for measure in FORECAST]
+            model.days = season.close_slot(state, name, model.days, model.slot, slot, [one.sums for one in tracks])
+            season.believe(state, name, model.slot, [one.trust for one in tracks])
+        model.slot = slot
+
+    def _relearn(self, state: State[Any], subject: Subject, i: int) -> None:
+        """One metric's profile from the days kept, and its ARIMA from what the last hours were above it."""
+        name, model = subject.window.model, subject.model
+        one, column = model.tracks[FORECAST[i].metric], INDEX[FORECAST[i].metric]
+        if self.params.seasonal and season.relearn(state, name, model.days, i, model.slot):
+            profile, weight = season.profile_of(state, name, i), one.trust.weight
+            history.reprofile(state, name, model.hours, column, lambda us: weight * float(profile_at(profile, us)))
+        past = history.recent(state, name, model.hours, model.learned, self.params.arima.fit_points_max)
+        values = past.values[max(one.since - past.first, 0) :, column].tolist()
+        refit(one.arima, [x if x == x else None for x in values], self.params.arima)
