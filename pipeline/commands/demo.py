@@ -203,6 +203,7 @@ def _how_to_go_on(out: Console, page: Path) -> None:
     out.print(
         "  [bold]tidegate follow alerts[/]    (also decisions, commands, windows, jobs, invalidations, dead-letters)"
     )
+    out.print("  [bold]tidegate status[/]           what is open, how sensitive, and why; [bold]tidegate feedback[/]")
     out.print("  [bold]tidegate produce FILE[/]     your own traffic; or from any Kafka client, as the README shows")
     out.print("  [bold]tidegate replay azure-llm-2023-conv.csv --incidents default[/]   a recording of yours")
     out.print("[dim](the commands are in .venv/bin; --help tells more)[/]")
