@@ -216,9 +216,7 @@ def _narrowed(params: SurgeParams) -> float:
 def _matters(state: Organisations, usual: Usual, level: float, total: int, params: SurgeParams) -> bool:
     usually = max(usual.level.mean, _busiest(state, usual, params))
     excess = math.exp(level) - math.exp(usually)
-    return level >= usually + math.log(params.times_min) and excess >= params.share_min * max(
-        total - excess, 1.0
-    )
+    return level >= usually + math.log(params.times_min) and excess >= params.share_min * max(total - excess, 1.0)
 
 
 def _named(window: MetricWindow) -> list[OrganisationTokens]:

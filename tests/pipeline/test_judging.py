@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import pipeline.judging
 from detectors.arima import Bank
@@ -25,7 +26,8 @@ from pipeline.stage import State
 from tests.streams.alerting import judged
 from tests.streams.minutes import windows
 from topics.control import Deployment, Maintenance, Relayed
-from topics.fields import HOUR_US
+from topics.fields import HOUR_US, MINUTE_US
+from topics.records import MetricWindow, OrganisationTokens
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(pipeline.judging.__path__, "pipeline.judging.")]
 
@@ -121,6 +123,49 @@ def test_growth_of_all_is_no_organisations_surge() -> None:
     for window in usual:
         organisations.learn(state, window, params)
     assert not any(organisations.surging(state, window, params) for window in grown)
+
+
+def named(minute: int, tokens: dict[str, int], requests: int) -> MetricWindow:
+    """A window of which only these organisations' tokens matter."""
+    ranked = sorted(tokens.items(), key=lambda item: -item[1])
+    return replace(
+        windows(1, 1)[0],
+        start_us=minute * MINUTE_US,
+        end_us=(minute + 1) * MINUTE_US,
+        requests=requests,
+        input_tokens=sum(tokens.values()),
+        output_tokens=0,
+        top_organisations=[OrganisationTokens(name, count) for name, count in ranked],
+    )
+
+
+def test_the_surge_of_an_organisation_of_few_requests_is_chance() -> None:
+    """Six thousand tokens are six usual prompts; twelve times that is a surge of 300 requests, not of a handful."""
+    state, params = Organisations(), SurgeParams()
+    rng = np.random.default_rng(1)
+
+    def minute(number: int, one: int, requests: int) -> MetricWindow:
+        others = {f"org-{i}": int(6_000 * rng.lognormal(0.0, 0.2)) for i in range(7)}
+        return named(number, {"one": one, **others}, requests)
+
+    for number in range(200):
+        organisations.learn(state, minute(number, int(6_000 * rng.lognormal(0.0, 0.2)), 400), params)
+    assert [surge.organisation for surge in organisations.surging(state, minute(200, 40_000, 400), params)] == ["one"]
+    assert organisations.surging(state, minute(200, 40_000, 12), params) == []
+
+
+def test_a_batch_job_that_comes_every_few_hours_rings_the_first_time_only() -> None:
+    state, params = Organisations(), SurgeParams()
+    rung = []
+    for number in range(2_400):
+        running = number % 600 >= 360  # four hours in ten
+        others = {f"org-{i}": 50_000 for i in range(6)}
+        window = named(number, {"batch": 100_000 if running else 8_000, **others}, 600)
+        if organisations.surging(state, window, params):
+            rung.append(number)
+        organisations.learn(state, window, params)
+    assert rung
+    assert max(rung) < 600
 
 
 def test_organisations_are_bounded_and_the_last_named_stay() -> None:
