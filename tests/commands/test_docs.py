@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import re
+import shlex
 import time
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from pipeline.commands.follow import records
 from pipeline.kafka_admin import create_topics
 from pipeline.publisher import Publisher
 from pipeline.stage import Output
+from tests.test_readme import parsed
 from topics.codec import decoder
 from topics.records import Alert
 from topics.table import BY_ALIAS, TOPICS
 from topics.traffic import Completion, Request
 
 DOCS = Path(__file__).parents[2] / "docs"
+COMMAND = re.compile(r"^\$ tidegate (.*?)(?:\s+#.*)?$", re.MULTILINE)
 
 
 def python_blocks(path):
@@ -43,6 +47,11 @@ def test_the_committed_picture_is_up_to_date(tidegate, tmp_path):
     drawn = tmp_path / "flow.svg"
     assert tidegate("flow", "--format", "svg", "--output", drawn).code == 0
     assert (DOCS / "flow.svg").read_text() == drawn.read_text(), "tidegate flow --format svg --output docs/flow.svg"
+
+
+@pytest.mark.parametrize("line", COMMAND.findall((DOCS / "feedback.md").read_text()))
+def test_every_command_of_the_page_on_feedback_is_one_that_the_program_takes(line):
+    assert parsed(shlex.split(line)) is not None
 
 
 @pytest.mark.broker

@@ -7,22 +7,25 @@ from typing import Any
 import msgspec
 
 from pipeline.commands.replaying import find_source, plan
+from pipeline.commands.steer import write_control
 from pipeline.settings import Settings
 from replay.offline import Offline
 from replay.synthesis import Synthesis
 from tests.e2e.runs import (
     OUTPUTS,
     PARTITIONS,
+    caught_up,
     differences,
     offline_from_logs,
     once,
     read,
+    read_async,
     read_log,
     replayed,
     worker,
 )
 from topics.codec import decoder
-from topics.control import Relayed
+from topics.control import Feedback, Relayed
 from topics.table import BY_ALIAS
 
 SEED = 5
@@ -46,14 +49,27 @@ def without_id(record: Any) -> Any:
     return msgspec.structs.replace(record, id="-")
 
 
+async def all_judged_false(address: str) -> int:
+    """A person judges every alert that there is; waits until that has taken effect, and says how many there were."""
+    names = sorted({found.value.alert for found in await read_async(address, "alerts")})
+    for name in names:
+        await write_control(address, Feedback(id=f"on-{name}", time_us=0, alert=name, verdict="false"))
+    await caught_up(address)
+    return len(names)
+
+
 def test_replay_equals_worker(fresh_broker: str, tmp_path: Path) -> None:
     source = find_source("synthetic", "", SEED, Synthesis(70 * 60, 15.0, SEED), None, live=True)
     planned = plan(source, "default", SEED)
     assert planned.incidents
     with worker(fresh_broker, tmp_path):
         ran = asyncio.run(replayed(planned, fresh_broker, with_context=True))
+        judged = asyncio.run(all_judged_false(fresh_broker))
     assert ran.settled
     assert ran.balanced
+    told = {found.value.model: found.value for found in read(fresh_broker, "thresholds")}
+    assert sum(family.false_alerts for each in told.values() for family in each.families) == judged > 0
+    assert any(family.k > 1.0 for each in told.values() for family in each.families)
 
     offline = offline_from_logs(fresh_broker)
     for alias in OUTPUTS:
