@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.commands.shared import TASK, UserError, check_folder, console, counted
+from topics.fields import HOUR_US
 
 if TYPE_CHECKING:
     from replay.backtest.inputs import Input
@@ -46,6 +47,9 @@ def backtest(
     warm_up: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of each series that is run, but not scored.")
     ] = 0.15,
+    warm_up_hours: Annotated[
+        float, typer.Option(min=0, help="Hours at the start of each recording that are run, but not scored.")
+    ] = 0.0,
     time_column: Annotated[str, typer.Option(help="The column of timestamps in a series.")] = "timestamp",
     value_column: Annotated[str, typer.Option(help="The column of numbers in a series.")] = "value",
     seed: Annotated[int, typer.Option(help="For what a foreign trace does not say.")] = 1,
@@ -71,7 +75,7 @@ def backtest(
         configurations.append(Configuration("B", str(against), load(against)))
     found, notes = finding.find(inputs, time_column, value_column)
     truth = None if labels is None else labelling.read([labels])
-    options = Options(warm_up, seed, Columns(time_column, value_column))
+    options = Options(warm_up, round(warm_up_hours * HOUR_US), seed, Columns(time_column, value_column))
     out = console()
     out.print(_what(found))
     with _progress(found, configurations) as bar:
@@ -86,6 +90,7 @@ def backtest(
         inputs=[{"path": str(one.path), "kind": one.content, "name": one.name} for one in found],
         labelled=any(strip.labelled for strip in judged[0].strips),
         warm_up=warm_up,
+        warm_up_hours=warm_up_hours,
         rows=rows // len(configurations),
         wall_s=round(wall_s, 3),
         rows_per_s=round(rows / max(wall_s, 1e-9), 1),

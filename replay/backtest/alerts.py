@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.judging.metrics import MEASURES
 from replay.backtest.inputs import Input
-from replay.backtest.labels import Label
+from replay.backtest.labels import ANY, Label
 from replay.backtest.model import Detection, Event, Findings, Judgement, Panel, Strip
 from replay.backtest.watched import Anomalous, ModelWindows, Watched
 from replay.collect import Collected
@@ -31,23 +31,25 @@ UNITS: dict[str, tuple[float, str]] = {
 """What a metric is drawn in: factor, label."""
 
 
-def judge(source: Input, watched: Watched, labels: Sequence[Label], prefix: str) -> Judgement:
-    """Score what a run over windows gave."""
+def judge(source: Input, watched: Watched, labels: Sequence[Label], prefix: str, warm_up_us: int) -> Judgement:
+    """Score what a run over windows gave. Before `warm_up_us` from the start nothing counts, neither way."""
     start_us = min(model.starts_us[0] for model in watched.models.values())
     end_us = max(model.ends_us[-1] for model in watched.models.values())
+    judged_from_us = start_us + warm_up_us
     placed = [label.at(start_us) for label in labels]
-    placed = [label for label in placed if label.start_us < end_us and label.end_us >= start_us]
+    placed = [label for label in placed if judged_from_us <= label.start_us < end_us]
     anomalies = sorted(watched.anomalies, key=lambda found: (found.end_us, found.model))
     marks: dict[str, dict[str, list[int]]] = {}
     for found in anomalies:
         marks.setdefault(found.model, {}).setdefault(found.metric, []).append(found.start_us)
     strips = [
-        _strip(prefix + name, source, model, marks.get(name, {}), bool(labels))
+        _strip(prefix + name, source, model, marks.get(name, {}), bool(labels), judged_from_us)
         for name, model in watched.models.items()
     ]
     events = [_event(number, label, watched, prefix) for number, label in enumerate(placed, 1)]
     lives = _lives(watched)
-    detections = [_detection(life, events, prefix, bool(labels), end_us) for life in lives]
+    span = (judged_from_us, end_us) if labels else (0, -1)
+    detections = [_detection(life, events, prefix, span) for life in lives]
     for event in events:
         _find(event, detections)
         _witnesses(event, anomalies, detections, prefix)
@@ -60,7 +62,9 @@ def _lives(watched: Watched) -> list[AlertLife]:
     return alert_lives(collected)
 
 
-def _strip(name: str, source: Input, model: ModelWindows, marks: dict[str, list[int]], labelled: bool) -> Strip:
+def _strip(
+    name: str, source: Input, model: ModelWindows, marks: dict[str, list[int]], labelled: bool, judged_from_us: int
+) -> Strip:
     times_us = np.frombuffer(model.starts_us, np.int64)
     panels = []
     for measure in MEASURES:
@@ -79,7 +83,7 @@ def _strip(name: str, source: Input, model: ModelWindows, marks: dict[str, list[
         start_us=model.starts_us[0],
         end_us=model.ends_us[-1],
         step_us=model.ends_us[0] - model.starts_us[0] or MINUTE_US,
-        judged_from_us=model.starts_us[0],
+        judged_from_us=max(judged_from_us, model.starts_us[0]),
         labelled=labelled,
         panels=panels,
     )
@@ -104,7 +108,7 @@ def _models(label: Label, watched: Watched) -> list[str]:
         return [model for model in label.models if model in watched.models]
     if label.target in watched.models:
         return [label.target]
-    users = [name for name, model in watched.models.items() if label.target and _uses(label, model)]
+    users = [name for name, model in watched.models.items() if label.target not in ANY and _uses(label, model)]
     return users or list(watched.models)
 
 
@@ -113,7 +117,8 @@ def _uses(label: Label, model: ModelWindows) -> bool:
     return any(label.target in users for users in model.users[first:end])
 
 
-def _detection(life: AlertLife, events: Sequence[Event], prefix: str, labelled: bool, end_us: int) -> Detection:
+def _detection(life: AlertLife, events: Sequence[Event], prefix: str, judged: tuple[int, int]) -> Detection:
+    """`judged`: from when to when alerts count."""
     detection = Detection(
         id=prefix + life.alert,
         strip=prefix + life.model,
@@ -124,7 +129,7 @@ def _detection(life: AlertLife, events: Sequence[Event], prefix: str, labelled: 
         summary=life.summary,
         confirmations=life.confirmations,
     )
-    if labelled and life.opened_us <= end_us:
+    if judged[0] <= life.opened_us <= judged[1]:
         if any(_covers(event, detection, MATCH_AFTER_US) for event in events):
             detection.outcome = "hit"
         else:

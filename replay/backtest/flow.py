@@ -42,7 +42,13 @@ Advance = Callable[[int, int], None]
 
 
 def run(
-    source: Input, settings: Settings, labels: Sequence[Label], seed: int, prefix: str, advance: Advance
+    source: Input,
+    settings: Settings,
+    labels: Sequence[Label],
+    seed: int,
+    prefix: str,
+    advance: Advance,
+    warm_up_us: int = 0,
 ) -> Judgement:
     """Judge one recording, from an empty state. `prefix` goes before the names of its models."""
     settings = replace(settings, detection=replace(settings.detection, forecasts=True))
@@ -62,7 +68,7 @@ def run(
         driver.feed_records("closed", 0, watched.first_of_each(windows))
     if not watched.models:
         raise ReplayError(f"{source.path}: no window came of it: there is nothing to judge")
-    found = judge(source, watched, labels, prefix)
+    found = judge(source, watched, labels, prefix, warm_up_us)
     found.notes = [*notes, *watched.notes(source.path)]
     return found
 

@@ -4,7 +4,7 @@ start, end   an ISO 8601 time (without a zone: UTC); a number of seconds, millis
              below 10⁸, seconds from the start of the recording (as in the incidents file of `tidegate replay`)
 kind         any name; events are counted by it
 target       a model, a series, or an organisation, region, client or tier, which stands for the models that it uses
-             during the event; empty: any
+             during the event; empty or `*`: any
 models       instead of a target, the list of models that are hit
 difficulty   optional: easy, medium or hard
 """
@@ -21,6 +21,7 @@ from topics.moments import time_us
 
 LABELS_MAX = 100_000
 FROM_START_S_MAX = 1e8
+ANY = ("", "*")
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -96,5 +97,5 @@ def _bad(path: Path, number: int, reason: str) -> ReplayError:
 
 def of_series(labels: Sequence[Label], name: str, start_us: int) -> list[Label]:
     """The labels that concern one series."""
-    own = (label.at(start_us) for label in labels if label.target in ("", name) or name in label.models)
+    own = (label.at(start_us) for label in labels if label.target in (*ANY, name) or name in label.models)
     return sorted(own, key=lambda label: label.start_us)

@@ -98,6 +98,7 @@ class Result(Struct, frozen=True):
     inputs: list[dict[str, Any]]
     labelled: bool
     warm_up: float
+    warm_up_hours: float
     rows: int
     wall_s: float
     rows_per_s: float

@@ -16,13 +16,13 @@ from replay.readers.series import Columns
 
 Advance = Callable[[int, int], None]
 
-STRIPS_MAX = 10_000
-
 
 class Options(Struct, frozen=True):
-    """`warm_up`: share of each series that is run but not scored. `seed`: for what a foreign trace does not say."""
+    """`warm_up`: share of each series that is run but not scored; `warm_up_us`: from the start of each recording.
+    `seed`: for what a foreign trace does not say."""
 
     warm_up: float = 0.15
+    warm_up_us: int = 0
     seed: int = 1
     columns: Columns = Columns()
 
@@ -43,7 +43,7 @@ def judge(
             found.add(series.run(one, configuration.settings.series, truth, options.warm_up, options.columns, advance))
         else:
             prefix = f"{one.name}: " if recordings > 1 else ""
-            found.add(flow.run(one, configuration.settings, truth, options.seed, prefix, advance))
+            found.add(flow.run(one, configuration.settings, truth, options.seed, prefix, advance, options.warm_up_us))
     return found
 
 

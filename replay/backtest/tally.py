@@ -13,6 +13,10 @@ import numpy as np
 from msgspec import Struct
 
 from replay.backtest.model import Detection, Event, Findings, Judgement, Strip
+from replay.scenarios.judging import NAMES
+
+RIGHT_NAMES: dict[str, set[str]] = {kind: {kind, *names} for kind, names in NAMES.items()}
+"""Kinds of alert that name a kind of event rightly; for a kind that is not here, only its own name."""
 
 
 class Tally(Struct, frozen=True):
@@ -33,7 +37,7 @@ class Tally(Struct, frozen=True):
 
 
 class KindTally(Struct, frozen=True):
-    """Events of one kind (and difficulty, if labels have it). `named`: found by an alert of the same kind."""
+    """Events of one kind (and difficulty, if labels have it). `named`: found by an alert of a kind that fits."""
 
     kind: str
     difficulty: str
@@ -142,7 +146,7 @@ def _of_kind(kind: str, difficulty: str, events: Sequence[Event]) -> KindTally:
         difficulty=difficulty,
         events=len(events),
         found=len(delays),
-        named=sum(kind in event.named for event in events),
+        named=sum(not RIGHT_NAMES.get(kind, {kind}).isdisjoint(event.named) for event in events),
         recall=len(delays) / len(events),
         delay_s_median=median(delays) if delays else None,
         delay_s_p90=_p90(delays),

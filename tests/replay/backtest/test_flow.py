@@ -18,6 +18,7 @@ from replay.sources import open_source
 from tests.replay.backtest import files
 from tests.replay.records import at, window
 from topics.codec import encoder
+from topics.fields import MINUTE_US
 from topics.records import Alert, OrganisationTokens
 from topics.table import BY_ALIAS
 
@@ -58,6 +59,14 @@ def test_figures_counted_by_hand(found: Judgement) -> None:
     kinds = {row.kind: (row.found, row.named) for row in tally.by_kind(found.events)}
     assert kinds == {"error_burst": (1, 1), "ghost": (0, 0)}
     assert [(row.name, row.wrong) for row in tally.by_strip(found)] == [("m-one", 1), ("m-two", 1)]
+
+
+def test_what_lies_in_the_warm_up_counts_neither_way(recorded: Path, truth: list[Label]) -> None:
+    source = Input(recorded, "windows", "windows")
+    found = flow.run(source, Settings(), truth, 1, "", lambda rows, size: None, warm_up_us=120 * MINUTE_US)
+    assert found.events == []
+    assert {one.strip: one.outcome for one in found.detections} == {"m-one": "unjudged", "m-two": "false"}
+    assert tally.total(found).days == pytest.approx(2 * 30 / 1_440)
 
 
 def test_each_detector_gets_its_part(found: Judgement) -> None:
