@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from pipeline.heaviest import ranked
 from pipeline.sketch import Counts, merge_record, quantiles
+from pipeline.tallies import merged_parts
 from topics.fields import SECOND_US
 from topics.records import MetricWindow, Slice
 
@@ -47,5 +48,6 @@ def merged_window(
         duration_us_p50=duration_us_p50,
         duration_us_p99=duration_us_p99,
         top_organisations=ranked(organisations, top),
+        parts=merged_parts([part.parts for part in slices]),
         **totals,
     )

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from pipeline.cells import Cell, Place, forget_lightest, publish, settle
+from pipeline.cells import Cell, Place, forget_lightest, note_failure, publish, settle
 from pipeline.prices import Price, rates_of
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
 from topics.codec import rfc3339
@@ -149,13 +149,15 @@ class Slices:
                     by_model = slices.setdefault(start_us, {})
                 place = by_model.get(model)
                 if place is None:
-                    place = by_model[model] = (self._opened(state, clock, start_us, model), [])
+                    place = by_model[model] = (self._opened(state, clock, start_us, model), [], [])
                     places.append(place)
-                cell, completions = place
+                cell, requests, completions = place
                 if kind is Completion:
                     completions.append(event)
+                    if event.error_type:
+                        note_failure(cell, organisation, organisations_max)
                 else:
-                    cell.requests += 1
+                    requests.append(event)
                 organisations = cell.organisations
                 if organisation in organisations:
                     organisations[organisation] += tokens
