@@ -18,7 +18,8 @@ from topics.fields import Severity
 from topics.records import Anomaly, Judged
 
 UP, DOWN = 1, -1
-OWN = ("limit", "organisation", "share")  # each its own source, and heard in its own family only
+OWN = ("limit", "organisation", "share", "part", "elsewhere")  # each its own source, and heard in its own family only
+SECONDS = {"share": "tokens", "elsewhere": "errors"}  # they lead nothing, and confirm what leads in this family
 RANK: Mapping[str, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
@@ -72,6 +73,7 @@ class Reading(NamedTuple):
     """The worst of what a family's leading metrics say in a window."""
 
     error_rate: float
+    part_error_rate: float
     latency_times: float
     requests_left: float
     tokens_times: float
@@ -82,7 +84,10 @@ class Reading(NamedTuple):
 Rule = tuple[Severity, Callable[[Reading], bool]]
 
 SEVERITIES: Mapping[str, tuple[Rule, ...]] = {
-    "errors": (("critical", lambda r: r.error_rate > 0.5), ("warning", lambda r: r.error_rate > 0.05)),
+    "errors": (
+        ("critical", lambda r: r.error_rate > 0.5),
+        ("warning", lambda r: r.error_rate > 0.05 or r.part_error_rate > 0.05),
+    ),
     "traffic": (("critical", lambda r: r.requests_left < 0.05), ("warning", lambda r: r.requests_left < 0.5)),
     "tokens": (("warning", lambda r: r.tokens_times > 2.0 or r.organisation_share > 0.25),),
     "latency": (("critical", lambda r: r.limit), ("warning", lambda r: r.latency_times > 1.5)),
@@ -123,7 +128,7 @@ def confirming_breaks(family: Family, judged: Judged) -> list[str]:
 def is_witness(family: Family, anomaly: Anomaly) -> bool:
     """Whether it speaks for this family too, whatever family it belongs to."""
     own = (anomaly.metric, direction(anomaly)) in family.leads
-    return own or anomaly.detector not in OWN or (family.name == "tokens" and anomaly.detector == "share")
+    return own or anomaly.detector not in OWN or SECONDS.get(anomaly.detector) == family.name
 
 
 def source_of(anomaly: Anomaly) -> str:
@@ -159,7 +164,8 @@ def _reading(leads: list[Anomaly], judged: Judged) -> Reading:
 
     organisations = [a.actual for a in judged.anomalies if a.detector == "share"]
     return Reading(
-        error_rate=max((a.actual for a in leads if a.metric == "error_rate"), default=0.0),
+        error_rate=max((a.actual for a in leads if a.metric == "error_rate" and a.detector != "part"), default=0.0),
+        part_error_rate=max((a.actual for a in leads if a.detector == "part"), default=0.0),
         latency_times=times(LATENCIES),
         requests_left=left("requests"),
         tokens_times=times(("tokens_per_s", "cost_microusd")),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from pipeline.judging.metrics import BY_METRIC, COMBINED
 from pipeline.judging.organisations import Surge
+from pipeline.judging.parts import Failing
 
 
 class Finding(NamedTuple):
@@ -74,5 +75,35 @@ def of_organisation(surge: Surge, window_s: float) -> list[Finding]:
             surge.share_limit,
             share,
             who,
+        ),
+    ]
+
+
+def of_part(failing: Failing) -> list[Finding]:
+    """Two witnesses: the part's error rate against its own usual, and against the others' in the same window."""
+    who = f"{failing.dimension} {failing.value}"
+    now, usual, most, others = (
+        f"{100 * x:.1f} %" for x in (failing.actual, failing.expected, failing.high, failing.elsewhere)
+    )
+    return [
+        Finding(
+            "error_rate",
+            "part",
+            failing.score,
+            failing.actual,
+            failing.expected,
+            0.0,
+            max(failing.high, failing.expected),
+            f"Error rate of {who} was {now}, expected {usual} (0.0 % to {most}): more errors than chance explains.",
+        ),
+        Finding(
+            "error_rate_elsewhere",
+            "elsewhere",
+            failing.score_elsewhere,
+            failing.actual,
+            failing.elsewhere,
+            0.0,
+            max(failing.actual, failing.elsewhere),
+            f"Error rate of {who} was {now} while it was {others} elsewhere.",
         ),
     ]

@@ -10,12 +10,13 @@ from detectors.arima import refit
 from detectors.counts import Rate, RateParams
 from detectors.pelt import Break
 from detectors.seasonal import profile_at, slot_of
-from pipeline.judging import history, organisations, season, track
+from pipeline.judging import history, organisations, parts, season, track
 from pipeline.judging.history import Past
 from pipeline.judging.limits import Errors
 from pipeline.judging.look import Look
 from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, trials
 from pipeline.judging.organisations import Organisations, SurgeParams
+from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.subject import Found, Subject
 from pipeline.judging.track import TrackParams
 from pipeline.stage import State
@@ -30,8 +31,15 @@ class Learning:
     `effects`: the least change that matters, by metric.
     """
 
-    def __init__(self, params: TrackParams, rate: RateParams, surge: SurgeParams, effects: Mapping[str, float]) -> None:
-        self.params, self.rate, self.surge, self._effects = params, rate, surge, effects
+    def __init__(
+        self,
+        params: TrackParams,
+        rate: RateParams,
+        surge: SurgeParams,
+        parts: PartParams,
+        effects: Mapping[str, float],
+    ) -> None:
+        self.params, self.rate, self.surge, self.parts, self._effects = params, rate, surge, parts, effects
 
     def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
         """Take all windows in, but for a model's first; then what is due is learnt anew."""
@@ -42,6 +50,7 @@ class Learning:
             model = subject.model
             if model.opened:
                 self._learn_organisations(state, subject, one)
+                self._learn_parts(state, subject)
                 one.breaks = self._learn_metrics(subject, look, at * len(FORECAST), one)
                 self._keep(state, subject, look, at * len(FORECAST), one)
             model.opened, model.last_start_us = True, subject.window.start_us
@@ -55,6 +64,12 @@ class Learning:
         usual_window = not any(f.metric in TRAFFIC and f.detector == "arima" for f in found.findings)
         organisations.learn(users, subject.window, self.surge, usual_window)
         state.put(f"organisations/{subject.window.model}", users)
+
+    def _learn_parts(self, state: State[Any], subject: Subject) -> None:
+        if subject.window.parts:
+            known = state.get(f"parts/{subject.window.model}") or Parts()
+            parts.learn(known, subject.window, self.parts)
+            state.put(f"parts/{subject.window.model}", known)
 
     def _learn_metrics(self, subject: Subject, look: Look, first: int, found: Found) -> list[str]:
         """Thresholds, CUSUMs, and levels that have lasted; returns the metrics in which PELT sees a recent break."""

@@ -10,6 +10,7 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
                        > 10 s and twice the usual. For a language model a p99 of whole completions over 10 s is normal
     isolation_forest   all of them together                                      detectors.isolation_forest
     organisation, share   one organisation uses far more tokens than it usually does, and a larger share of them
+    part, elsewhere    one region, client version or tier fails, and the others do not       pipeline.judging.parts
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
 
 Practical relevance (`Effects`): what is statistically certain but smaller is no finding. Warm-up is explicit: the first
@@ -25,9 +26,9 @@ after a deployment (`observe_us`) everything is still judged and recorded; alert
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
-State keys: `filter/<model>` (6 kB) and `organisations/<model>` (10 kB), written each window; `history/<model>/<hour>`
-(up to 4 kB, the last 240 windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every
-five minutes and six times a day; `models`, `context`, `cursor`.
+State keys: `filter/<model>` (6 kB), `organisations/<model>` (10 kB) and `parts/<model>` (1 kB), written each window;
+`history/<model>/<hour>` (up to 4 kB, the last 240 windows); `days/<model>/<day>` (4 kB, 14 of them) and
+`season/<model>` (14 kB), written every five minutes and six times a day; `models`, `context`, `cursor`.
 """
 
 import math
@@ -40,17 +41,18 @@ from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
 from detectors.rows import Array
-from pipeline.judging import combination, context, history, limits, organisations, season, track
+from pipeline.judging import combination, context, history, limits, organisations, parts, season, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.findings import Finding, of_organisation
+from pipeline.judging.findings import Finding, of_organisation, of_part
 from pipeline.judging.history import Hour
 from pipeline.judging.learning import Learning
 from pipeline.judging.limits import Errors, Limits
 from pipeline.judging.look import Look
 from pipeline.judging.metrics import COMBINED_OF, COUNTED, FORECAST, scaled
 from pipeline.judging.organisations import Organisations, SurgeParams
+from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.roster import Roster, arrived
 from pipeline.judging.season import Day, Season
 from pipeline.judging.subject import Filter, Found, Subject, rows_of
@@ -61,6 +63,7 @@ from topics.control import Relayed
 from topics.fields import HOUR_US, SECOND_US, TEXT_CHARACTERS_MAX
 from topics.records import Anomaly, Forecast, Judged, MetricWindow
 
+PARTS_NAMED_MAX = 4  # of those that fail in a window
 LIMITED = ("first_token_us_p99", "duration_us_p50")
 
 
@@ -85,6 +88,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     rate: RateParams = RateParams()
     combination: CombinationParams = CombinationParams()
     surge: SurgeParams = SurgeParams()
+    parts: PartParams = PartParams()
     effects: Effects = Effects()
     limits: Limits = Limits()
     observe_us: int = 24 * HOUR_US
@@ -96,12 +100,12 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
 class Detection:
     """The stage. All it remembers is in its state; forests are grown again from history (remembered by content)."""
 
-    values: ClassVar[Any] = Filter | Hour | Day | Season | Organisations | Roster | Context | Cursor
+    values: ClassVar[Any] = Filter | Hour | Day | Season | Organisations | Parts | Roster | Context | Cursor
 
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
         self._effects: dict[str, float] = asdict(params.effects)
-        self._learning = Learning(params.track, params.rate, params.surge, self._effects)
+        self._learning = Learning(params.track, params.rate, params.surge, params.parts, self._effects)
         self._windows_max = max(
             combination.windows_needed(params.combination),
             params.track.pelt.history_max,
@@ -231,6 +235,9 @@ class Detection:
         window_s = (window.end_us - window.start_us) / SECOND_US
         for surge in organisations.surging(users, window, self.params.surge):
             found.findings += of_organisation(surge, window_s)
+        known = state.get(f"parts/{window.model}") or Parts()
+        for part in parts.failing(known, window, self.params.parts)[:PARTS_NAMED_MAX]:
+            found.findings += of_part(part)
         if with_band:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
@@ -292,6 +299,7 @@ class Detection:
                 season.forget(state, name, forgotten.days)
             state.drop(f"filter/{name}")
             state.drop(f"organisations/{name}")
+            state.drop(f"parts/{name}")
 
 
 def _forecasts(subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Forecast]:

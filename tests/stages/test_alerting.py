@@ -75,6 +75,7 @@ CASES: list[tuple[str, str, list[Step]]] = [
     ),
     ("traffic gone", "ddd", [(2, "open", "traffic_drop", "warning")]),
     ("one organisation's tokens", "ttt", [(2, "open", "token_surge", "warning")]),
+    ("one region that fails", "rrr", [(2, "open", "error_burst", "warning")]),
     ("none leads", "ccc", [(2, "open", "multi_metric", "info")]),
     ("maintenance alerts nobody", "mmmmmm", []),
     (

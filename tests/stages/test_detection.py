@@ -59,6 +59,7 @@ def test_one_judged_per_window_after_its_anomalies_with_ids_of_their_own() -> No
         (Incident("latency_spike", 40, 8, 4.0), {"duration_us_p50/arima", "duration_us_p50/cusum"}),
         (Incident("traffic_drop", 40, 8, 0.1), {"requests/arima", "tokens_per_s/arima", "cost_microusd/arima"}),
         (Incident("token_surge", 40, 8, 6.0), {"tokens_per_s/arima", "tokens_per_s/organisation"}),
+        (Incident("region_failure", 40, 8, 0.3), {"error_rate/part", "error_rate_elsewhere/elsewhere"}),
         (Incident("latency_leak", 40, 20, 0.06), {"duration_us_p50/cusum"}),
     ],
     ids=lambda value: value.kind if isinstance(value, Incident) else "",

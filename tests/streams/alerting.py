@@ -4,7 +4,7 @@
 e  errors, one witness                             E  errors at 30 %, hard limit  F  errors at 60 %
 d  half of the traffic gone                        t  one organisation's tokens   b  E and x together
 p  latency, p50 and PELT's break only              c  a rare combination, two metrics moved, none that leads
-m  like x, in maintenance
+r  one region fails     m  like x, in maintenance
 """
 
 from typing import Any
@@ -41,6 +41,7 @@ LETTERS: dict[str, tuple[Finding, ...]] = {
     "d": (("requests", "arima", 80.0, 300.0), ("tokens_per_s", "arima", 900.0, 3000.0)),
     "t": (("tokens_per_s", "organisation", 3000.0, 700.0), ("tokens_share", "share", 0.6, 0.2)),
     "b": (*_errors(0.3, "counts", "limit"), P50, FIRST),
+    "r": (("error_rate", "part", 0.3, 0.005), ("error_rate_elsewhere", "elsewhere", 0.3, 0.005)),
     "p": (P50,),
     "c": (COMBINED, ("tokens_per_s", "arima", 900.0, 3000.0), ("duration_us_p50", "arima", 1e6, 4e6)),
     "m": (P50, FIRST),

@@ -10,7 +10,14 @@ from topics.control import ControlEvent, Deployment, Feedback, Launch, Maintenan
 from topics.fields import MINUTE_US
 
 MINUTES = 70
-KINDS = {"error_burst": 0.3, "latency_spike": 4.0, "traffic_drop": 0.0, "token_surge": 5.0, "latency_leak": 0.08}
+KINDS = {
+    "error_burst": 0.3,
+    "latency_spike": 4.0,
+    "traffic_drop": 0.0,
+    "token_surge": 5.0,
+    "latency_leak": 0.08,
+    "region_failure": 0.4,
+}
 
 
 @st.composite

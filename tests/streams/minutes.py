@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from topics.fields import MINUTE_US
-from topics.records import MetricWindow, OrganisationTokens
+from topics.records import MetricWindow, OrganisationTokens, Part
 
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
 ORGANISATIONS = 12
+REGIONS = ("us", "eu", "ap")
 NAMED_MAX = 8
 
 
@@ -74,10 +75,12 @@ def _window(rng: np.random.Generator, minute: int, load: float, active: list[Inc
             factor *= (1 + incident.strength) ** (minute - incident.start + 1)
     first = 0.5e6 * rng.lognormal(0, 0.25, requests) * slow * factor
     duration = first + answer * 0.025e6 * rng.lognormal(0, 0.1, requests) * factor
-    failed = rng.random(requests) < strength.get("error_burst", 0.005)
+    region = owner % len(REGIONS)
+    failing = np.where(region == 0, strength.get("region_failure", 0.005), 0.005)
+    failed = rng.random(requests) < np.maximum(failing, strength.get("error_burst", 0.005))
     answer[failed] = 0
     duration[failed], first[failed] = first[failed], first[failed]
-    return _summed(minute, model, requests, owner, prompt, answer, first[~failed], duration[~failed], int(failed.sum()))
+    return _summed(minute, model, requests, owner, prompt, answer, first[~failed], duration[~failed], failed)
 
 
 def _summed(
@@ -89,11 +92,14 @@ def _summed(
     answer: np.ndarray,
     first: np.ndarray,
     duration: np.ndarray,
-    errors: int,
+    failed: np.ndarray,
 ) -> MetricWindow:
     start_us = START_US + minute * MINUTE_US
     input_tokens, output_tokens = int(prompt.astype(int).sum()), int(answer.astype(int).sum())
     by_owner = np.bincount(owner, weights=prompt + answer, minlength=ORGANISATIONS)
+    errors = int(failed.sum())
+    of_region = np.bincount(owner % len(REGIONS), minlength=len(REGIONS)).tolist()
+    failed_of = np.bincount(owner[failed] % len(REGIONS), minlength=len(REGIONS)).tolist()
     top = np.argsort(-by_owner, kind="stable")[:NAMED_MAX]
 
     def quantile(values: np.ndarray, q: float) -> int | None:
@@ -118,6 +124,11 @@ def _summed(
         first_token_us_p99=quantile(first, 0.99),
         duration_us_p50=quantile(duration, 0.5),
         duration_us_p99=quantile(duration, 0.99),
+        parts=[
+            Part("region", name, requests=n, completions=n, errors=bad)
+            for name, n, bad in zip(REGIONS, of_region, failed_of, strict=True)
+            if n
+        ],
         top_organisations=[OrganisationTokens(f"org-{i:02d}", int(by_owner[i])) for i in top if by_owner[i] > 0],
     )
 
