@@ -111,3 +111,7 @@ class SortedWindow:
     def kth_largest(self, k: int) -> float:
         """The k-th largest value, k from 1 to the number of values."""
         return self._ordered[-k]
+
+    def count_reaching(self, value: float) -> int:
+        """How many values are `value` or more."""
+        return len(self._ordered) - bisect_left(self._ordered, value)

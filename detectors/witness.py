@@ -1,0 +1,206 @@
+"""One series of a watched system as a witness: how strongly does it say "something is wrong", and which way?
+
+    u_t = (x_t - m_t) / σ_t             m_t median of the last 60 rows; σ_t robust spread, not below what never matters
+    v_t = the second greatest of the last three u on one side: two of three rows went at least this far
+    evidence_t = ± -log10 P(v_t)        by this very series' history of v (`detectors/tails.py`)
+
+Two of three rather than one, because single rows are wild wherever a minute holds few requests (the p99 of 16
+requests is one of them). It costs a row of delay and no recall for whatever lasts three rows.
+
+σ comes from the last 360 distances |x - m|, divided by the level where spread grows with it (`relative`): the larger of
+1.4826 · their median and their 85 % quantile / 1.44 (both are σ for normal noise; the second speaks for series that
+are constant half of the time), of `floor_relative` · |m| and of `floor`. A distance is learnt as 8 σ at most, so that
+an incident widens nothing. Level and spread are apart: after a long gap `forget_level` lets the level go, and spread
+and tail, the *shape* of the series, stay.
+
+`CountWitness` says the same of (events, trials), with u the distance of their rate from what `detectors/counts.py`
+tolerates, in binomial standard deviations: 3 errors of 4 and 300 of 400 are not the same surprise.
+
+Trade-off: an incident that lasts 30 rows becomes the level. This finds incidents as they begin; a creeping change is
+for `detectors/level.py`.
+
+Median and MAD: Huber, *Robust Statistics*, Wiley 1981; m-of-n: Skolnik, *Introduction to Radar Systems*, 2001, 5.4.
+
+>>> witness = Witness(WitnessParams())
+>>> quiet = [witness.step(100.0 + i % 7).sigmas for i in range(300)]
+>>> rows = [witness.step(x).sigmas for x in (103.0, 160.0, 160.0)]
+>>> max(map(abs, quiet)) < 3.0, [round(evidence, 1) for evidence in rows]
+(True, [1.0, 1.9, 5.9])
+"""
+
+import math
+
+import msgspec
+
+from detectors.base import ABSTAIN, Detector, Verdict, finite, sigmas_between, squash
+from detectors.counts import Rate, RateParams, RateState
+from detectors.robust import MAD_TO_SIGMA, SortedWindow
+from detectors.tails import Tail, TailParams, TailState, persistent
+
+QUANTILE_TO_SIGMA = 1.0 / 1.44  # 85 % of |x| lie within 1.44 σ of a normal distribution
+MEDIAN_VARIANCE = 1.57  # of a median, in variances of the mean of as many values
+
+
+class WitnessParams(msgspec.Struct, frozen=True):
+    """Counts are rows. `side` 1: only increases are evidence, -1: only decreases, 0: both.
+
+    `floor` is in the metric's own unit, `floor_relative` a fraction of its level: a σ that small does not matter.
+    `ready_after` rows are needed at first, `ready_again_after` for a new level once the spread is known.
+    """
+
+    level_rows: int = 60
+    spread_rows: int = 360
+    ready_after: int = 10
+    ready_again_after: int = 2
+    winsor: float = 8.0
+    relative: bool = True
+    floor: float = 0.0
+    floor_relative: float = 0.01
+    side: int = 0
+    threshold: float = 4.0
+    tail: TailParams = TailParams()
+
+
+class RarityState(msgspec.Struct):
+    """The last two u, and the tail of v."""
+
+    last: list[float] = []
+    tail: TailState = msgspec.field(default_factory=TailState)
+
+
+class _Rarity:
+    """Evidence of a signed distance, given those before it."""
+
+    def __init__(self, params: TailParams, state: RarityState, side: int) -> None:
+        self.state, self.side = state, side
+        self._tail = Tail(params, state.tail)
+
+    def evidence(self, u: float) -> float:
+        v = persistent(self.state.last, u)
+        return math.copysign(self._tail.evidence(abs(v)), v) if v * self.side >= 0.0 else 0.0
+
+    def learn(self, u: float) -> None:
+        self._tail.learn(abs(persistent(self.state.last, u)))
+        self.state.last = [*self.state.last[-1:], u]
+
+
+class WitnessState(msgspec.Struct):
+    """Bounded: 60 + 360 + 300 numbers."""
+
+    level: list[float] = []
+    spread: list[float] = []
+    rarity: RarityState = msgspec.field(default_factory=RarityState)
+
+
+class Witness(Detector[float | None, WitnessState]):
+    """Evidence of one series of values: `Verdict.sigmas` is the signed evidence, in decimal orders of rarity."""
+
+    kind = "value"
+
+    def __init__(self, params: WitnessParams, state: WitnessState | None = None) -> None:
+        self.params = params
+        self.state = state or WitnessState()
+        self._level = SortedWindow(params.level_rows, self.state.level)
+        self._spread = SortedWindow(params.spread_rows, self.state.spread)
+        self._rarity = _Rarity(params.tail, self.state.rarity, params.side)
+
+    def score(self, x: float | None) -> Verdict:
+        value = finite(x)
+        if value is None or not self._ready():
+            return ABSTAIN
+        middle, unit = self._level.median(), self._unit()
+        evidence = self._rarity.evidence(sigmas_between(value, middle, unit))
+        return Verdict(
+            score=squash(evidence, self.params.threshold),
+            anomalous=abs(evidence) > self.params.threshold,
+            expected=middle,
+            low=middle - 3.0 * unit,
+            high=middle + 3.0 * unit,
+            sigmas=evidence,
+        )
+
+    def learn(self, x: float | None) -> None:
+        value = finite(x)
+        if value is None:
+            return
+        if self._ready():
+            self._rarity.learn(sigmas_between(value, self._level.median(), self._unit()))
+        if len(self._level) >= 2:
+            self._learn_spread(value)
+        self._level.push(value)
+
+    def forget_level(self) -> None:
+        """Begin anew where the series is now; its spread and tail are kept."""
+        self.state.level, self.state.rarity.last = [], []
+        self._level = SortedWindow(self.params.level_rows, self.state.level)
+
+    def _ready(self) -> bool:
+        known = len(self._spread) >= self.params.level_rows
+        return len(self._level) >= (self.params.ready_again_after if known else self.params.ready_after)
+
+    def _learn_spread(self, value: float) -> None:
+        distance = abs(value - self._level.median())
+        if self._ready():
+            distance = min(distance, self.params.winsor * self._unit())
+        self._spread.push(distance / self._scale())
+
+    def _scale(self) -> float:
+        """What distances are divided by before they are learnt."""
+        return (abs(self._level.median()) or 1.0) if self.params.relative else 1.0
+
+    def _unit(self) -> float:
+        """One σ in the metric's own unit, wider while the level stands on few rows; 0.0 if it never moved."""
+        p, n, sigma = self.params, len(self._spread), 0.0
+        if n:
+            high = self._spread.kth_largest(1 + 3 * n // 20)
+            sigma = max(MAD_TO_SIGMA * self._spread.median(), QUANTILE_TO_SIGMA * high)
+        few = math.sqrt(1.0 + MEDIAN_VARIANCE / len(self._level))
+        return few * max(sigma * self._scale(), p.floor, p.floor_relative * abs(self._level.median()))
+
+
+class CountWitnessParams(msgspec.Struct, frozen=True):
+    """`rate` says what is tolerated; evidence beyond `threshold` is anomalous."""
+
+    rate: RateParams = RateParams()
+    threshold: float = 2.5
+    tail: TailParams = TailParams()
+
+
+class CountWitnessState(msgspec.Struct):
+    """Bounded: a few sums and 300 numbers."""
+
+    rate: RateState = msgspec.field(default_factory=RateState)
+    rarity: RarityState = msgspec.field(default_factory=RarityState)
+
+
+class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
+    """Evidence of (events, trials), e.g. (errors, requests): too many. `Verdict.sigmas` is the evidence."""
+
+    kind = "counts"
+
+    def __init__(self, params: CountWitnessParams, state: CountWitnessState | None = None) -> None:
+        self.params = params
+        self.state = state or CountWitnessState()
+        self._rate = Rate(params.rate, self.state.rate)
+        self._rarity = _Rarity(params.tail, self.state.rarity, side=1)
+
+    def score(self, x: tuple[int, int] | None) -> Verdict:
+        verdict = self._rate.score(x)
+        if not verdict.ready:
+            return ABSTAIN
+        evidence = self._rarity.evidence(max(verdict.sigmas, 0.0))
+        anomalous = evidence > self.params.threshold
+        return msgspec.structs.replace(
+            verdict, score=squash(evidence, self.params.threshold), anomalous=anomalous, sigmas=evidence
+        )
+
+    def learn(self, x: tuple[int, int] | None) -> None:
+        verdict = self._rate.score(x)
+        if verdict.ready:
+            self._rarity.learn(max(verdict.sigmas, 0.0))
+        self._rate.learn(x)
+
+    def forget_level(self) -> None:
+        """Begin anew: the rate and its prior."""
+        self.state.rate.learned, self.state.rate.events, self.state.rate.trials = 0, 0.0, 0.0
+        self.state.rarity.last = []
