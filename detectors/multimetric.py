@@ -13,11 +13,11 @@ mean; nothing else is known about it, and names mean nothing:
     latency    its answers are slow, for whatever reason                 only more
     errors     (events, trials), its answers are wrong                   only more
     load       requests, bytes ... that it was given to do               more or less
-    wait       one call, its duration at the caller                      only more; not counted here, `network` says more
-    network    one call, at the caller minus at the callee               only more
+    network    of one call: duration at the caller minus at the callee   only more
 
-`Series.caller` is set for metrics of calls; they speak of the callee. A metric that is missing from a row is a gap of
-its series. After a pause of `pause_us` (a day) all levels are forgotten, spreads and tails are kept.
+`Series.caller` is set for metrics of calls; they speak of the callee (a duration of calls is its latency). A metric
+that is missing from a row is a gap of its series. After a pause of `pause_us` (a day) all levels are forgotten; spreads
+and tails are kept.
 
 Trade-off: sources are treated as independent, and under load they are not; two dependent sources of 3.0 are counted as
 6 where they are 3. Fisher's method pays the same price; the threshold, chosen on quiet hours, absorbs it.
@@ -32,7 +32,7 @@ False
 >>> for i in range(200, 203):
 ...     seen = watch.step(60_000_000 * i, {Series("a", "cpu"): 50.0, Series("b", "p99_s"): 0.1})
 >>> seen.anomalous, max(seen.entities, key=seen.entities.get), round(seen.system, 1)
-(True, 'a', 4.4)
+(True, 'a', 3.3)
 """
 
 import math
@@ -54,16 +54,20 @@ from detectors.witness import (
 DAY_US = 86_400_000_000
 SERIES_MAX = 100_000
 
-Role = Literal["resource", "latency", "errors", "load", "wait", "network"]
+Role = Literal["resource", "latency", "errors", "load", "network"]
 Value = float | tuple[int, int] | None
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """What a metric can mean. `floor` in its own unit: differences of a few of these never matter."""
+    """What a metric can mean. `floor` in its own unit: differences of a few of these never matter.
+
+    `mean_over` names the metric, of the same entity, of how many requests this one is the mean.
+    """
 
     name: str
     role: Role
     floor: float = 0.0
+    mean_over: str = ""
 
 
 class Series(msgspec.Struct, frozen=True, order=True):
@@ -75,13 +79,17 @@ class Series(msgspec.Struct, frozen=True, order=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What one series says in this row: `strength` in decimal orders of rarity, signed by direction."""
+    """What one series says in this row: `strength` in decimal orders of rarity, signed by direction.
+
+    `extent` is how much there was beyond the usual in all (failed requests, seconds lost), None where it is not known.
+    """
 
     series: Series
     role: Role
     strength: float
-    actual: float | None = None
-    expected: float | None = None
+    actual: float
+    expected: float
+    extent: float | None = None
 
 
 class Assessment(msgspec.Struct, frozen=True):
@@ -129,38 +137,43 @@ class Watch:
         self._counts = {series: self._counter(s) for series, s in self.state.counts}
 
     def step(self, time_us: int, row: Mapping[Series, Value]) -> Assessment:
-        """Judge a row against those before it, then learn it. Raises ValueError when more than `SERIES_MAX` are seen."""
+        """Judge a row against those before it, then learn it. Raises ValueError beyond `SERIES_MAX` series."""
         if self.state.time_us is not None and time_us - self.state.time_us > self.params.pause_us:
             self._forget_levels()
         self.state.time_us = time_us
-        evidence = [e for series, value in row.items() if (e := self._judge(series, value)) is not None]
+        evidence = [e for series in row if (e := self._judge(series, row)) is not None]
         evidence.sort(key=lambda e: (-abs(e.strength), e.series))
         entities = self._entities(evidence, {series.entity for series in row})
         system = max(entities.values(), default=0.0) - math.log10(max(len(entities), 1))
         system = max(system, 0.0)
         return Assessment(time_us, tuple(evidence), entities, system, system > self.params.threshold)
 
-    def _judge(self, series: Series, value: Value) -> Evidence | None:
-        metric = self._metrics.get(series.metric)
+    def _judge(self, series: Series, row: Mapping[Series, Value]) -> Evidence | None:
+        metric, value = self._metrics.get(series.metric), row[series]
         if metric is None or value is None:
             return None
-        if isinstance(value, tuple):
-            verdict = self._counter_of(series).step(value)
-            actual = value[0] / value[1] if value[1] else None
-        else:
-            verdict = self._witness_of(series).step(value)
-            actual = value
-        if verdict.sigmas == 0.0:
+        of = self._counter_of(series).step(value) if isinstance(value, tuple) else self._witness_of(series).step(value)
+        if of.sigmas == 0.0 or of.expected is None:
             return None
-        return Evidence(series, metric.role, verdict.sigmas, actual, verdict.expected)
+        times: float | None
+        if isinstance(value, tuple):
+            actual, times = value[0] / value[1], float(value[1])
+        else:
+            actual, times = value, self._requests(series, metric, row)
+        extent = None if times is None else max(actual - of.expected, 0.0) * times
+        return Evidence(series, metric.role, of.sigmas, actual, of.expected, extent)
+
+    def _requests(self, series: Series, metric: Metric, row: Mapping[Series, Value]) -> float | None:
+        """Of how many requests `metric` is the mean, where that is known."""
+        number = row.get(msgspec.structs.replace(series, metric=metric.mean_over)) if metric.mean_over else None
+        return number if isinstance(number, float) else None
 
     def _entities(self, evidence: Iterable[Evidence], names: set[str]) -> dict[str, float]:
         sources: dict[str, dict[Role, float]] = {name: {} for name in sorted(names)}
         for e in evidence:
-            if e.role != "wait":
-                of = sources[e.series.entity]
-                of[e.role] = max(of.get(e.role, 0.0), abs(e.strength))
-        roles = len({metric.role for metric in self.params.metrics if metric.role != "wait"})
+            of = sources[e.series.entity]
+            of[e.role] = max(of.get(e.role, 0.0), abs(e.strength))
+        roles = len({metric.role for metric in self.params.metrics})
         silent = [0.0] * roles
         return {
             name: together([*of.values(), *silent[len(of) :]], self.params.heard_from) for name, of in sources.items()

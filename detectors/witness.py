@@ -25,7 +25,7 @@ Median and MAD: Huber, *Robust Statistics*, Wiley 1981; m-of-n: Skolnik, *Introd
 >>> quiet = [witness.step(100.0 + i % 7).sigmas for i in range(300)]
 >>> rows = [witness.step(x).sigmas for x in (103.0, 160.0, 160.0)]
 >>> max(map(abs, quiet)) < 3.0, [round(evidence, 1) for evidence in rows]
-(True, [1.0, 1.9, 5.9])
+(True, [1.0, 1.0, 3.7])
 """
 
 import math
@@ -51,8 +51,9 @@ class WitnessParams(msgspec.Struct, frozen=True):
     level_rows: int = 60
     spread_rows: int = 360
     ready_after: int = 10
-    ready_again_after: int = 2
+    ready_again_after: int = 1
     winsor: float = 8.0
+    few_winsor: float = 3.0
     relative: bool = True
     floor: float = 0.0
     floor_relative: float = 0.01
@@ -127,7 +128,13 @@ class Witness(Detector[float | None, WitnessState]):
             self._rarity.learn(sigmas_between(value, self._level.median(), self._unit()))
         if len(self._level) >= 2:
             self._learn_spread(value)
-        self._level.push(value)
+        self._level.push(self._cautious(value) if self._ready() else value)
+
+    def _cautious(self, value: float) -> float:
+        few = len(self._level) < self.params.ready_after
+        reach = self.params.few_winsor * self._unit() if few else math.inf
+        middle = self._level.median()
+        return middle + min(max(value - middle, -reach), reach)
 
     def forget_level(self) -> None:
         """Begin anew where the series is now; its spread and tail are kept."""
@@ -202,5 +209,7 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
 
     def forget_level(self) -> None:
         """Begin anew: the rate and its prior."""
-        self.state.rate.learned, self.state.rate.events, self.state.rate.trials = 0, 0.0, 0.0
+        rate = self.state.rate
+        rate.learned = min(rate.learned, self.params.rate.ready_after - 1)
+        rate.events = rate.trials = 0.0
         self.state.rarity.last = []

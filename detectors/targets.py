@@ -1,0 +1,225 @@
+"""How well a watched system's faults are found and named: `python -m detectors.targets DIR [--set services|shop]`.
+
+DIR holds `services/` and `shop/` (`detectors/systems.py`); the rules are in `detectors/judge_targets.py`, and which
+faults show in the metrics at all is decided with the label in hand by `detectors/shows.py`. One configuration for both
+sets, no look-ahead: the services are one stream from its first row; the watch of the shop learns its normal days and
+meets each issue from there.
+
+A naive baseline is in the same table: for each series the distance from the median of the last 60 rows, in the larger
+of 1.4826 MAD and half a standard deviation; a row is as anomalous as its greatest z, and entities rank by theirs.
+
+`--sensitivity` halves and doubles each parameter, all else as shipped (half an hour).
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from detectors.judge_targets import Judged, judge_services, judge_shop
+from detectors.localise import Call, LocaliseParams, clues_of, localise
+from detectors.multimetric import Assessment, Series, Watch, WatchParams, WatchState
+from detectors.robust import SortedWindow, sigma_robust
+from detectors.shows import shows
+from detectors.systems import METRICS, Fault, Row, Services, Shop, services, shop
+
+NAIVE_ROWS, NAIVE_READY, NAIVE_Z_MAX = 60, 10, 1e6
+THRESHOLDS = {
+    "naive": [float(t) for t in np.geomspace(3.0, NAIVE_Z_MAX, 120)],
+    "watch": [float(t) for t in np.arange(0.5, 12.0, 0.1)],
+}
+SETS = ("services", "shop")
+
+
+def watched(assessment: Assessment, calls: Iterable[Call], params: LocaliseParams) -> Judged:
+    """What the watch says of a row."""
+    clues = clues_of(assessment.evidence)
+
+    def symptom(entity: str, role: str) -> float:
+        return max((c.strength for c in clues if c.entity == entity and c.role == role), default=0.0)
+
+    def ranking(at: str | None) -> list[str]:
+        return [suspect.entity for suspect in localise(clues, calls, at, params)]
+
+    return Judged(assessment.time_us, assessment.system, symptom, ranking)
+
+
+class Naive:
+    """Greatest robust z over the last 60 rows, whatever the metric."""
+
+    def __init__(self) -> None:
+        self._windows: dict[Series, SortedWindow] = {}
+
+    def step(self, time_us: int, row: Row) -> Judged:
+        roles = {metric.name: metric.role for metric in METRICS}
+        by_role: dict[tuple[str, str], float] = {}
+        entities: dict[str, float] = {}
+        for series, value in row.items():
+            x = (value[0] / value[1] if value[1] else None) if isinstance(value, tuple) else value
+            if x is None:
+                continue
+            z = self._z(series, x)
+            entities[series.entity] = max(entities.get(series.entity, 0.0), z)
+            key = (series.entity, roles[series.metric])
+            by_role[key] = max(by_role.get(key, 0.0), z)
+        ranked = sorted(entities, key=lambda name: (-entities[name], name))
+        system = max(entities.values(), default=0.0)
+        return Judged(time_us, system, lambda e, r: by_role.get((e, r), 0.0), lambda _: ranked)
+
+    def _z(self, series: Series, x: float) -> float:
+        window = self._windows.setdefault(series, SortedWindow(NAIVE_ROWS, []))
+        z = 0.0
+        if len(window) >= NAIVE_READY:
+            difference, sigma = abs(x - window.median()), sigma_robust(window.values)
+            z = min(difference / sigma, NAIVE_Z_MAX) if sigma > 0.0 else (NAIVE_Z_MAX if difference > 0.0 else 0.0)
+        window.push(x)
+        return z
+
+
+def run_services(data: Services, params: WatchParams, where: LocaliseParams) -> dict[str, list[Judged]]:
+    """Both methods over the stream."""
+    watch, naive = Watch(params), Naive()
+    rows = track(data.stream.rows, description="services")
+    both = [(watched(watch.step(t, row), data.stream.calls, where), naive.step(t, row)) for t, row in rows]
+    return {"watch": [w for w, _ in both], "naive": [n for _, n in both]}
+
+
+def run_shop(data: Shop, params: WatchParams, where: LocaliseParams) -> dict[str, list[tuple[Fault, list[Judged]]]]:
+    """Both methods over each issue, the watch from what it learnt on the normal days.
+
+    All issues are a long pause from the normal days. The naive method has the last 60 normal rows for a memory.
+    """
+    watch = Watch(params)
+    for time_us, row in track(data.normal, description="shop, normal days"):
+        watch.step(time_us, row)
+    learnt = msgspec.json.encode(msgspec.structs.replace(watch.state, time_us=0))
+    found: dict[str, list[tuple[Fault, list[Judged]]]] = {"watch": [], "naive": []}
+    for fault, stream in track(data.issues, description="shop, issues"):
+        again, naive = Watch(params, msgspec.json.decode(learnt, type=WatchState)), Naive()
+        for time_us, row in data.normal[-NAIVE_ROWS:]:
+            naive.step(time_us, row)
+        rows = [watched(again.step(t, row), stream.calls, where) for t, row in stream.rows]
+        found["watch"].append((fault, rows))
+        found["naive"].append((fault, [naive.step(t, row) for t, row in stream.rows]))
+    return found
+
+
+def configured(changes: dict[str, float]) -> tuple[WatchParams, LocaliseParams]:
+    """The shipped parameters with `changes`, named "watch.x", "witness.x", "tail.x" or "localise.x"."""
+    watch, where = WatchParams(metrics=METRICS), LocaliseParams()
+    for name, value in changes.items():
+        group, field = name.split(".")
+        if group == "localise":
+            where = msgspec.structs.replace(where, **{field: value})
+        elif group == "watch":
+            watch = msgspec.structs.replace(watch, **{field: value})
+        else:
+            changed = msgspec.structs.replace(getattr(watch, group), **{field: value})
+            watch = msgspec.structs.replace(watch, **{group: changed})
+    return watch, where
+
+
+VARIED = (
+    *(f"witness.{name}" for name in ("level_rows", "spread_rows", "ready_after", "winsor", "floor_relative")),
+    *(f"tail.{name}" for name in ("block_rows", "blocks_max", "spared", "spared_fraction", "alpha")),
+    *(f"localise.{name}" for name in ("heard_from", "sure_at", "load_weight")),
+    "watch.heard_from",
+)
+
+
+def variations() -> Iterator[tuple[str, dict[str, float]]]:
+    """Each parameter halved and doubled."""
+    watch, where = configured({})
+    for name in VARIED:
+        group, field = name.split(".")
+        owner = {"watch": watch, "localise": where}.get(group) or getattr(watch, group)
+        shipped = getattr(owner, field)
+        for factor in (0.5, 2.0):
+            value = type(shipped)(shipped * factor)
+            yield f"{name} {shipped:g} -> {value:g}", {name: value}
+
+
+def services_cells(result: dict[str, Any]) -> list[str]:
+    """Cells of a row of the table of services."""
+    found = result["hit"]
+    rate = result["false_episodes"] / result["quiet_hours"]
+    delay = "-" if found == 0 else f"{result['delay_min_median']:.1f} ({result['delay_min_max']:.1f})"
+    return [
+        " / ".join(f"{t:.3g}" for t in result["thresholds"]),
+        f"{found} of {result['faults']}",
+        f"{result['shown_hit']} of {result['shown']}",
+        f"{rate:.2f}",
+        delay,
+        f"{result['named_at_once']} of {found}",
+        f"{result['named_by_end']} of {found}",
+    ]
+
+
+def shop_cells(result: dict[str, Any]) -> list[str]:
+    """Cells of a row of the table of the shop."""
+    names = ("first_symptom", "first3_symptom", "first_everywhere", "first3_everywhere")
+    return [f"{result[name]} of {result['issues']}" for name in names]
+
+
+SERVICES_COLUMNS = ("thresholds", "found", "of those that show", "false / h", "delay, min (max)", "named", "by the end")
+SHOP_COLUMNS = ("first", "first 3", "without symptom: first", "first 3")
+
+
+def judge_both(which: str, data: Services | Shop, changes: dict[str, float], shown: dict[str, bool]) -> dict[str, Any]:
+    """Results by method."""
+    params = configured(changes)
+    if isinstance(data, Services):
+        return {
+            name: judge_services(rows, data, THRESHOLDS[name], shown)
+            for name, rows in run_services(data, *params).items()
+        }
+    return {name: judge_shop(issues) for name, issues in run_shop(data, *params).items()}
+
+
+def kinds_table(results: dict[str, Any]) -> Table:
+    """Recall by kind of fault and method."""
+    kinds = list(results["watch"]["by_kind"])
+    table = Table("services: found", *kinds)
+    for name, result in results.items():
+        table.add_row(name, *("{} of {}".format(*result["by_kind"][kind]) for kind in kinds))
+    return table
+
+
+def main(
+    directory: Annotated[Path, typer.Argument(help="folder with services/ and shop/")],
+    which: Annotated[list[str] | None, typer.Option("--set", help="services or shop; default: both")] = None,
+    sensitivity: Annotated[bool, typer.Option(help="also halve and double each parameter")] = False,
+    output: Annotated[Path | None, typer.Option(help="write everything as JSON")] = None,
+) -> None:
+    """Judge detection and naming on the labelled systems, beside the naive baseline."""
+    console, report = Console(), {}
+    for name in which or SETS:
+        if name not in SETS:
+            raise typer.BadParameter(f"--set {name}: choose one of {', '.join(SETS)}")
+        data: Services | Shop = services(directory) if name == "services" else shop(directory)
+        shown = shows(data) if isinstance(data, Services) else {}
+        cells = services_cells if name == "services" else shop_cells
+        table = Table(name, *(SERVICES_COLUMNS if name == "services" else SHOP_COLUMNS))
+        results = judge_both(name, data, {}, shown)
+        for method, result in results.items():
+            table.add_row(method, *cells(result))
+        report[name] = results
+        for label, changes in variations() if sensitivity else ():
+            results[label] = judge_both(name, data, changes, shown)["watch"]
+            table.add_row(label, *cells(results[label]))
+        console.print(table)
+        if name == "services":
+            console.print(kinds_table(results))
+    if output is not None:
+        output.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
