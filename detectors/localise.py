@@ -22,8 +22,8 @@ A step onward is made at most with probability `onward`. Where walkers end are t
 absorbing Markov chain, solved exactly, so that cycles in the call graph do no harm. Without calls, the shares are the
 evidence itself.
 
-Network evidence comes from a call, and either end may be the cause: it counts for that end of which the greater share
-of calls shows any, for the callee when they are equal (spectrum-based).
+Network evidence comes from a call, and either end may be the cause: it counts for the end with the greater Ochiai
+coefficient, k / √(n · K) where k of its n calls are among the K that show any; for the callee when they are equal.
 
 Trade-off: the graph is believed. A dependency that it lacks is not blamed, and who stands next to it is. It needs no
 training and no model of the metrics; a learnt causal model names more where it fits and needs data of every edge.
@@ -160,22 +160,26 @@ def _nodes(heard: Sequence[Clue], edges: set[Call]) -> dict[str, _Node]:
 
 
 def _precedes(clue: Clue, other: Clue) -> bool:
-    """Whether `clue` tells more about a cause: own before symptom before load, then the stronger one."""
-    rank = {"resource": 2, "network": 2, "latency": 1, "errors": 1, "load": 0}
-    return (rank[clue.role], abs(clue.strength)) > (rank[other.role], abs(other.strength))
+    """Whether `clue` tells more about a cause: own before symptom before load, then the stronger one, then by name."""
+    return _order(clue) > _order(other)
+
+
+def _order(clue: Clue) -> tuple[int, float, float, str, str, str]:
+    rank = {"resource": 2, "network": 2, "latency": 1, "errors": 1, "load": 0}[clue.role]
+    return rank, abs(clue.strength), clue.strength, clue.role, clue.metric, clue.caller
 
 
 def _placed(heard: Sequence[Clue], edges: set[Call]) -> list[Clue]:
-    """Network evidence at that end of its call of which the greater share of calls shows any."""
+    """Network evidence at that end of its call whose calls are most nearly the ones that show any (Ochiai)."""
     shown = {(clue.caller, clue.entity) for clue in heard if clue.role == "network"}
     calls_of: dict[str, list[bool]] = {}
     for call in edges | shown:
         for end in call:
             calls_of.setdefault(end, []).append(call in shown)
-    share = {end: sum(calls) / len(calls) for end, calls in calls_of.items()}
+    likeness = {end: sum(calls) / math.sqrt(len(calls) * len(shown) or 1) for end, calls in calls_of.items()}
     return [
         msgspec.structs.replace(clue, entity=clue.caller)
-        if clue.role == "network" and clue.caller and share[clue.caller] > share[clue.entity]
+        if clue.role == "network" and clue.caller and likeness[clue.caller] > likeness[clue.entity]
         else clue
         for clue in heard
     ]

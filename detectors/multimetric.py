@@ -5,8 +5,8 @@
     evidence(entity)   = truncated product over its sources, as independent      `detectors/tails.together`
     evidence(system)   = the strongest entity - log10(entities)                  (Bonferroni)
 
-The system's evidence says how rare such a row is when all is well: 3.0, the default of `threshold`, is about one row in
-a thousand. An entity is whatever one can act upon: a service, a model, a region. `Metric.role` says what a metric can
+The system's evidence says how rare such a row is when all is well: 2.5, the default of `threshold`, is about one row in
+three hundred. An entity is whatever one can act upon: a service, a model, a region. `Metric.role` says what a metric can
 mean; nothing else is known about it, and names mean nothing:
 
     resource   CPU, memory ... used by the entity itself                 only more of it is evidence
@@ -41,7 +41,7 @@ from typing import Literal
 
 import msgspec
 
-from detectors.tails import TailParams, together
+from detectors.tails import together
 from detectors.witness import (
     CountWitness,
     CountWitnessParams,
@@ -106,11 +106,11 @@ class WatchParams(msgspec.Struct, frozen=True):
     """Metrics that are not listed are ignored. `heard_from` is the least evidence of a source that is added up."""
 
     metrics: tuple[Metric, ...]
-    threshold: float = 3.0
+    threshold: float = 2.5
     heard_from: float = 2.0
     pause_us: int = DAY_US
     witness: WitnessParams = WitnessParams()
-    tail: TailParams = TailParams()
+    counter: CountWitnessParams = CountWitnessParams()
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
@@ -206,12 +206,11 @@ class Watch:
             side=0 if metric.role == "load" else 1,
             relative=metric.role != "network",
             floor=metric.floor,
-            tail=self.params.tail,
         )
         return Witness(params, state)
 
     def _counter(self, state: CountWitnessState) -> CountWitness:
-        return CountWitness(CountWitnessParams(tail=self.params.tail), state)
+        return CountWitness(self.params.counter, state)
 
     def _forget_levels(self) -> None:
         for witness in self._values.values():

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from detectors.counts import RateParams
 from detectors.judge_targets import quiet_rows
 from detectors.multimetric import Series, Value
-from detectors.systems import METRICS, MINUTE_US, Fault, Services
+from detectors.systems import METRICS, MINUTE_US, Services
 
 SETTLING_US = 2 * MINUTE_US
 NEAR_US = 30 * MINUTE_US

@@ -8,8 +8,9 @@ them reach, k = 1 + `spared` + `spared_fraction` · B, hence a row reaches Q wit
     u >= Q    P = k / (B · block_rows) · (u / Q)^-α          (a Pareto tail beyond what was seen)
     u <  Q    P = (1 + blocks above u) / ((1 + B) · block_rows)
 
-A calm counter and a spiking latency so get the same unit, and evidence from different series may be added. The
-greatest blocks are spared, so that incidents of the past do not make the next one usual. Before there is history,
+A calm counter and a spiking latency so get the same unit, and evidence from different series may be added. Incidents
+of the past do not make the next one usual: the greatest blocks are spared, and nothing is learnt as more than `winsor`
+times Q, so that it takes k wild blocks to double it. Before there is history,
 `PRIOR` stands in for it: 20 blocks of a series with heavier tails than the normal distribution has.
 
 Trade-off: α is fixed (3: a value ten times as far is a thousand times as rare) instead of fitted. Of twenty values
@@ -37,17 +38,21 @@ EVIDENCE_MAX = 30.0
 
 
 class TailParams(msgspec.Struct, frozen=True):
-    """`block_rows` rows a block, `blocks_max` blocks remembered; `alpha` is the tail's exponent."""
+    """`block_rows` rows a block, `blocks_max` blocks remembered; `alpha` is the tail's exponent.
+
+    `winsor` is how many times Q a row is learnt as at most.
+    """
 
     block_rows: int = 10
     blocks_max: int = 300
     spared: int = 2
     spared_fraction: float = 0.05
+    winsor: float = 2.0
     alpha: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.block_rows < 1 or self.blocks_max < len(PRIOR) or self.alpha <= 0.0:
-            raise ValueError(f"block_rows >= 1, blocks_max >= {len(PRIOR)} and alpha > 0 must hold")
+        if self.block_rows < 1 or self.blocks_max < len(PRIOR) or min(self.alpha, self.winsor) <= 0.0:
+            raise ValueError(f"block_rows >= 1, blocks_max >= {len(PRIOR)}, alpha and winsor > 0 must hold")
         if not (0 <= self.spared < len(PRIOR) // 2 and 0.0 <= self.spared_fraction < 0.5):
             raise ValueError(f"spared must be in 0..{len(PRIOR) // 2 - 1} and spared_fraction in 0..0.5")
 
@@ -68,18 +73,21 @@ class Tail:
         self.state = state
         self._blocks = SortedWindow(params.blocks_max, state.blocks)
 
+    def usual(self) -> tuple[float, float]:
+        """Q, and the evidence of a row that reaches it."""
+        p, blocks = self.params, len(self._blocks)
+        k = 1 + p.spared + int(p.spared_fraction * blocks)
+        return self._blocks.kth_largest(k), math.log10(blocks * p.block_rows / k)
+
     def evidence(self, u: float) -> float:
         """-log10 of the probability that a row reaches `u`, in 0..`EVIDENCE_MAX`; never falls as `u` grows."""
         if u <= 0.0:
             return 0.0
-        p, blocks = self.params, len(self._blocks)
-        k = 1 + p.spared + int(p.spared_fraction * blocks)
-        usual = self._blocks.kth_largest(k)
-        at_usual = math.log10(blocks * p.block_rows / k)
+        usual, at_usual = self.usual()
         if u >= usual > 0.0:
-            return min(at_usual + p.alpha * (math.log10(u) - math.log10(usual)), EVIDENCE_MAX)
-        reached = self._blocks.count_reaching(u)
-        return min(math.log10((1 + blocks) * p.block_rows / (1 + reached)), at_usual)
+            return min(at_usual + self.params.alpha * (math.log10(u) - math.log10(usual)), EVIDENCE_MAX)
+        blocks, reached = len(self._blocks), self._blocks.count_reaching(u)
+        return min(math.log10((1 + blocks) * self.params.block_rows / (1 + reached)), at_usual)
 
     def learn(self, u: float) -> None:
         """Take one row in."""
@@ -87,7 +95,8 @@ class Tail:
         state.worst = max(state.worst, u)
         state.rows += 1
         if state.rows == self.params.block_rows:
-            self._blocks.push(state.worst)
+            usual, _ = self.usual()
+            self._blocks.push(min(state.worst, self.params.winsor * usual) if usual > 0.0 else state.worst)
             state.worst, state.rows = 0.0, 0
 
 

@@ -13,13 +13,15 @@ are constant half of the time), of `floor_relative` · |m| and of `floor`. A dis
 an incident widens nothing. Level and spread are apart: after a long gap `forget_level` lets the level go, and spread
 and tail, the *shape* of the series, stay.
 
-`CountWitness` says the same of (events, trials), with u the distance of their rate from what `detectors/counts.py`
-tolerates, in binomial standard deviations: 3 errors of 4 and 300 of 400 are not the same surprise.
+`CountWitness` says the same of (events, trials), where chance is known: u is -log10 of the binomial tail beyond the
+rate that `detectors/counts.py` tolerates, and evidence = v / φ. Real minutes differ by more than chance; φ is by
+how much, the Q of this series' tail over what a binomial's would be, and never below 1 (quasi-likelihood).
 
 Trade-off: an incident that lasts 30 rows becomes the level. This finds incidents as they begin; a creeping change is
 for `detectors/level.py`.
 
-Median and MAD: Huber, *Robust Statistics*, Wiley 1981; m-of-n: Skolnik, *Introduction to Radar Systems*, 2001, 5.4.
+Median and MAD: Huber, *Robust Statistics*, Wiley 1981; m-of-n: Skolnik, *Introduction to Radar Systems*, 2001, 5.4;
+dispersion: McCullagh and Nelder, *Generalized Linear Models*, 1989, 4.5.
 
 >>> witness = Witness(WitnessParams())
 >>> quiet = [witness.step(100.0 + i % 7).sigmas for i in range(300)]
@@ -33,9 +35,9 @@ import math
 import msgspec
 
 from detectors.base import ABSTAIN, Detector, Verdict, finite, sigmas_between, squash
-from detectors.counts import Rate, RateParams, RateState
+from detectors.counts import SURPRISE_MAX, Rate, RateParams, RateState, binomial_tail
 from detectors.robust import MAD_TO_SIGMA, SortedWindow
-from detectors.tails import Tail, TailParams, TailState, persistent
+from detectors.tails import EVIDENCE_MAX, PRIOR, Tail, TailParams, TailState, persistent
 
 QUANTILE_TO_SIGMA = 1.0 / 1.44  # 85 % of |x| lie within 1.44 σ of a normal distribution
 MEDIAN_VARIANCE = 1.57  # of a median, in variances of the mean of as many values
@@ -72,16 +74,15 @@ class RarityState(msgspec.Struct):
 class _Rarity:
     """Evidence of a signed distance, given those before it."""
 
-    def __init__(self, params: TailParams, state: RarityState, side: int) -> None:
-        self.state, self.side = state, side
-        self._tail = Tail(params, state.tail)
+    def __init__(self, params: TailParams, state: RarityState) -> None:
+        self.state = state
+        self.tail = Tail(params, state.tail)
 
-    def evidence(self, u: float) -> float:
-        v = persistent(self.state.last, u)
-        return math.copysign(self._tail.evidence(abs(v)), v) if v * self.side >= 0.0 else 0.0
+    def persistent(self, u: float) -> float:
+        return persistent(self.state.last, u)
 
     def learn(self, u: float) -> None:
-        self._tail.learn(abs(persistent(self.state.last, u)))
+        self.tail.learn(abs(self.persistent(u)))
         self.state.last = [*self.state.last[-1:], u]
 
 
@@ -103,14 +104,15 @@ class Witness(Detector[float | None, WitnessState]):
         self.state = state or WitnessState()
         self._level = SortedWindow(params.level_rows, self.state.level)
         self._spread = SortedWindow(params.spread_rows, self.state.spread)
-        self._rarity = _Rarity(params.tail, self.state.rarity, params.side)
+        self._rarity = _Rarity(params.tail, self.state.rarity)
 
     def score(self, x: float | None) -> Verdict:
         value = finite(x)
         if value is None or not self._ready():
             return ABSTAIN
         middle, unit = self._level.median(), self._unit()
-        evidence = self._rarity.evidence(sigmas_between(value, middle, unit))
+        v = self._rarity.persistent(sigmas_between(value, middle, unit))
+        evidence = math.copysign(self._rarity.tail.evidence(abs(v)), v) if v * self.params.side >= 0.0 else 0.0
         return Verdict(
             score=squash(evidence, self.params.threshold),
             anomalous=abs(evidence) > self.params.threshold,
@@ -166,18 +168,22 @@ class Witness(Detector[float | None, WitnessState]):
 
 
 class CountWitnessParams(msgspec.Struct, frozen=True):
-    """`rate` says what is tolerated; evidence beyond `threshold` is anomalous."""
+    """`rate` says what is tolerated; evidence beyond `threshold` is anomalous.
+
+    φ is taken where a fifth of the blocks exceed it: a scale, unlike a far tail, shows there already, and only
+    incidents in a fifth of all blocks would pass for dispersion.
+    """
 
     rate: RateParams = RateParams()
-    threshold: float = 2.5
-    tail: TailParams = TailParams()
+    threshold: float = 4.0
+    tail: TailParams = TailParams(spared=0, spared_fraction=0.2)
 
 
 class CountWitnessState(msgspec.Struct):
     """Bounded: a few sums and 300 numbers."""
 
     rate: RateState = msgspec.field(default_factory=RateState)
-    rarity: RarityState = msgspec.field(default_factory=RarityState)
+    rarity: RarityState = msgspec.field(default_factory=lambda: RarityState(tail=TailState([v / 2.0 for v in PRIOR])))
 
 
 class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
@@ -189,23 +195,26 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         self.params = params
         self.state = state or CountWitnessState()
         self._rate = Rate(params.rate, self.state.rate)
-        self._rarity = _Rarity(params.tail, self.state.rarity, side=1)
+        self._rarity = _Rarity(params.tail, self.state.rarity)
 
     def score(self, x: tuple[int, int] | None) -> Verdict:
         verdict = self._rate.score(x)
-        if not verdict.ready:
+        if x is None or not verdict.ready:
             return ABSTAIN
-        evidence = self._rarity.evidence(max(verdict.sigmas, 0.0))
-        anomalous = evidence > self.params.threshold
-        return msgspec.structs.replace(
-            verdict, score=squash(evidence, self.params.threshold), anomalous=anomalous, sigmas=evidence
-        )
+        usual, at_usual = self._rarity.tail.usual()
+        dispersion = max(usual / at_usual, 1.0)
+        evidence = min(self._rarity.persistent(self._surprise(x)) / dispersion, EVIDENCE_MAX)
+        k = self.params.threshold
+        return msgspec.structs.replace(verdict, score=squash(evidence, k), anomalous=evidence > k, sigmas=evidence)
 
     def learn(self, x: tuple[int, int] | None) -> None:
-        verdict = self._rate.score(x)
-        if verdict.ready:
-            self._rarity.learn(max(verdict.sigmas, 0.0))
+        if x is not None and self._rate.score(x).ready:
+            self._rarity.learn(self._surprise(x))
         self._rate.learn(x)
+
+    def _surprise(self, x: tuple[int, int]) -> float:
+        tail = binomial_tail(x[0], x[1], self._rate.tolerated)
+        return -math.log10(tail) if tail > 0.0 else SURPRISE_MAX
 
     def forget_level(self) -> None:
         """Begin anew: the rate and its prior."""
