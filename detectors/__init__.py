@@ -1,4 +1,4 @@
-"""Pure anomaly detection: each file is one method as a small paper; only `detectors.evaluate` does IO."""
+"""Pure anomaly detection: each file is one method as a small paper; only `evaluate`, `targets` and `systems` do IO."""
 
 
 def preload() -> None:

@@ -164,9 +164,10 @@ def _precedes(clue: Clue, other: Clue) -> bool:
     return _order(clue) > _order(other)
 
 
-def _order(clue: Clue) -> tuple[int, float, float, str, str, str]:
+def _order(clue: Clue) -> tuple[int, float, float, str, str, str, float]:
+    extent = -1.0 if clue.extent is None else clue.extent
     rank = {"resource": 2, "network": 2, "latency": 1, "errors": 1, "load": 0}[clue.role]
-    return rank, abs(clue.strength), clue.strength, clue.role, clue.metric, clue.caller
+    return rank, abs(clue.strength), clue.strength, clue.role, clue.metric, clue.caller, extent
 
 
 def _placed(heard: Sequence[Clue], edges: set[Call]) -> list[Clue]:

@@ -6,8 +6,8 @@
     evidence(system)   = the strongest entity - log10(entities)                  (Bonferroni)
 
 The system's evidence says how rare such a row is when all is well: 2.5, the default of `threshold`, is about one row in
-three hundred. An entity is whatever one can act upon: a service, a model, a region. `Metric.role` says what a metric can
-mean; nothing else is known about it, and names mean nothing:
+three hundred. An entity is whatever one can act upon: a service, a model, a region. `Metric.role` says what a metric
+can mean; nothing else is known about it, and names mean nothing:
 
     resource   CPU, memory ... used by the entity itself                 only more of it is evidence
     latency    its answers are slow, for whatever reason                 only more

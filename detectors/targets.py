@@ -6,7 +6,8 @@ sets, no look-ahead: the services are one stream from its first row; the watch o
 meets each issue from there.
 
 A naive baseline is in the same table: for each series the distance from the median of the last 60 rows, in the larger
-of 1.4826 MAD and half a standard deviation; a row is as anomalous as its greatest z, and entities rank by theirs.
+of 1.4826 MAD, half a standard deviation, 1 % of that median and the metric's floor; a row is as anomalous as its
+greatest z, and entities rank by theirs.
 
 `--sensitivity` halves and doubles each parameter, all else as shipped (half an hour).
 """
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from detectors.base import SIGMAS_MAX, sigmas_between
 from detectors.judge_targets import Judged, judge_services, judge_shop
 from detectors.localise import Call, LocaliseParams, clues_of, localise
 from detectors.multimetric import Assessment, Series, Watch, WatchParams, WatchState
@@ -30,9 +32,9 @@ from detectors.robust import SortedWindow, sigma_robust
 from detectors.shows import shows
 from detectors.systems import METRICS, Fault, Row, Services, Shop, services, shop
 
-NAIVE_ROWS, NAIVE_READY, NAIVE_Z_MAX = 60, 10, 1e6
+NAIVE_ROWS, NAIVE_READY, NAIVE_FLOOR_RELATIVE = 60, 10, 0.01
 THRESHOLDS = {
-    "naive": [float(t) for t in np.geomspace(3.0, NAIVE_Z_MAX, 120)],
+    "naive": [float(t) for t in np.geomspace(3.0, SIGMAS_MAX, 120)],
     "watch": [float(t) for t in np.arange(0.5, 12.0, 0.1)],
 }
 SETS = ("services", "shop")
@@ -52,33 +54,32 @@ def watched(assessment: Assessment, calls: Iterable[Call], params: LocaliseParam
 
 
 class Naive:
-    """Greatest robust z over the last 60 rows, whatever the metric."""
+    """Greatest robust z over the last 60 rows, whatever the metric; the same floors as the watch."""
 
     def __init__(self) -> None:
         self._windows: dict[Series, SortedWindow] = {}
+        self._metrics = {metric.name: metric for metric in METRICS}
 
     def step(self, time_us: int, row: Row) -> Judged:
-        roles = {metric.name: metric.role for metric in METRICS}
+        """Judge a row, then learn it."""
         by_role: dict[tuple[str, str], float] = {}
         entities: dict[str, float] = {}
         for series, value in row.items():
             x = (value[0] / value[1] if value[1] else None) if isinstance(value, tuple) else value
-            if x is None:
-                continue
-            z = self._z(series, x)
-            entities[series.entity] = max(entities.get(series.entity, 0.0), z)
-            key = (series.entity, roles[series.metric])
-            by_role[key] = max(by_role.get(key, 0.0), z)
+            if x is not None:
+                z, key = self._z(series, x), (series.entity, self._metrics[series.metric].role)
+                entities[series.entity] = max(entities.get(series.entity, 0.0), z)
+                by_role[key] = max(by_role.get(key, 0.0), z)
         ranked = sorted(entities, key=lambda name: (-entities[name], name))
         system = max(entities.values(), default=0.0)
         return Judged(time_us, system, lambda e, r: by_role.get((e, r), 0.0), lambda _: ranked)
 
     def _z(self, series: Series, x: float) -> float:
-        window = self._windows.setdefault(series, SortedWindow(NAIVE_ROWS, []))
-        z = 0.0
+        window, z = self._windows.setdefault(series, SortedWindow(NAIVE_ROWS, [])), 0.0
         if len(window) >= NAIVE_READY:
-            difference, sigma = abs(x - window.median()), sigma_robust(window.values)
-            z = min(difference / sigma, NAIVE_Z_MAX) if sigma > 0.0 else (NAIVE_Z_MAX if difference > 0.0 else 0.0)
+            middle, floor = window.median(), self._metrics[series.metric].floor
+            sigma = max(sigma_robust(window.values), floor, NAIVE_FLOOR_RELATIVE * abs(middle))
+            z = abs(sigmas_between(x, middle, sigma))
         window.push(x)
         return z
 
