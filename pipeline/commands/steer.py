@@ -109,13 +109,30 @@ def plan(
 
 def feedback(
     alert: Annotated[str, typer.Argument(help="The alert's id, as `tidegate follow alerts` shows it.")],
-    verdict: Annotated[Judgement, typer.Argument(help="Was it a real incident?")],
-    note: Annotated[str, typer.Option(help="In your words.")] = "",
+    verdict: Annotated[
+        Judgement | None, typer.Argument(help="Was it a real incident? Or --true, or --false.", show_default=False)
+    ] = None,
+    real: Annotated[
+        bool | None, typer.Option("--true/--false", help="The same as an option.", show_default=False)
+    ] = None,
+    note: Annotated[str, typer.Option(help="In your words; without a verdict it moves nothing.")] = "",
     broker: BrokerOption = "",
 ) -> None:
     """Judge an alert, so that thresholds learn from it: `tidegate status` shows what they are then, and why."""
+    said = _verdict(verdict, real, note)
     address = broker_address(broker)
-    _say(address, Feedback, alert=run_async(find_alert(address, alert)), verdict=verdict.value, note=note)
+    _say(address, Feedback, alert=run_async(find_alert(address, alert)), verdict=said, note=note)
+
+
+def _verdict(verdict: Judgement | None, real: bool | None, note: str) -> str:
+    """What was said, in either way; typer.BadParameter when nothing was, or both and not the same."""
+    by_option = None if real is None else Judgement.true if real else Judgement.false
+    found = verdict or by_option or (Judgement.note if note else None)
+    if found is None:
+        raise typer.BadParameter("say true or false, or leave a --note", param_hint="VERDICT")
+    if by_option not in (None, found):
+        raise typer.BadParameter(f"{found.value} and --{'true' if real else 'false'}: say one", param_hint="VERDICT")
+    return found.value
 
 
 def _say(broker: str, kind: type[Any], **fields: Any) -> None:

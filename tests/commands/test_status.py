@@ -145,6 +145,30 @@ def test_feedback_names_an_alert_that_there_is(lived_in, tidegate):
     assert [(event["alert"], event["verdict"]) for event in said] == [("a0-9-0", "true")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (["false"], "false"),
+        (["--false"], "false"),
+        (["--true"], "true"),
+        (["--note", "look again"], "note"),
+        (["true", "--true", "--note", "it was"], "true"),
+    ],
+)
+@pytest.mark.broker
+def test_a_verdict_is_an_argument_or_an_option(arguments, verdict, lived_in, tidegate):
+    ran = tidegate("feedback", "a0-7-0", *arguments, "--broker", lived_in)
+    assert ran.code == 0, ran.err
+    assert f"verdict {verdict}" in ran.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["true", "--false"]])
+def test_no_verdict_or_two_are_refused(arguments, tidegate):
+    ran = tidegate("feedback", "a0-7-0", *arguments, "--broker", "127.0.0.1:1")
+    assert ran.code == 2
+    assert "say " in ran.err
+
+
 @pytest.mark.broker
 def test_watching_looks_again_until_it_is_stopped(lived_in):
     command = [sys.executable, "-m", "pipeline", "status", "--watch", "0.1", "--broker", lived_in]
