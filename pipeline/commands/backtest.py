@@ -53,6 +53,7 @@ def backtest(
     time_column: Annotated[str, typer.Option(help="The column of timestamps in a series.")] = "timestamp",
     value_column: Annotated[str, typer.Option(help="The column of numbers in a series.")] = "value",
     seed: Annotated[int, typer.Option(help="For what a foreign trace does not say.")] = 1,
+    processes: Annotated[int, typer.Option(min=0, help="Files judged at a time; 0: one a core.")] = 0,
 ) -> None:
     """Backtest detection: the very code that runs live, over weeks of recorded data in minutes.
 
@@ -65,7 +66,7 @@ def backtest(
     from replay.backtest import report as reporting
     from replay.backtest.changes import compare
     from replay.backtest.result import Configuration, Result, run_of
-    from replay.backtest.run import Options, judge
+    from replay.backtest.run import Options, cores, judge
     from replay.readers.series import Columns
 
     folder = report or Path("reports") / time.strftime("backtest-%Y%m%d-%H%M%S")
@@ -75,7 +76,9 @@ def backtest(
         configurations.append(Configuration("B", str(against), load(against)))
     found, notes = finding.find(inputs, time_column, value_column)
     truth = None if labels is None else labelling.read([labels])
-    options = Options(warm_up, round(warm_up_hours * HOUR_US), seed, Columns(time_column, value_column))
+    options = Options(
+        warm_up, round(warm_up_hours * HOUR_US), seed, processes or cores(), Columns(time_column, value_column)
+    )
     out = console()
     out.print(_what(found))
     with _progress(found, configurations) as bar:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from pipeline.flow import FLOW, LINKS, LOGS
 from pipeline.settings import Settings
 from pipeline.stage import Output
 from replay.backtest.alerts import judge
@@ -29,11 +30,24 @@ from replay.readers.lines import numbered
 from replay.sources import open_source
 from topics.records import Judged, Mark, MetricWindow, Slice
 
-STAGES = {
-    "traffic": ("relay", "slices", "windows", "detection", "alerting"),
-    "slices": ("windows", "detection", "alerting"),
-    "windows": ("detection", "alerting"),
-}
+LEFT_OFF = frozenset(("quota", "safety", "mitigation", "scheduler", "cache"))
+ENTRANCES = {"traffic": "traffic", "slices": "slices", "windows": "closed"}
+"""The log, or link, at which each kind of recording enters the flow."""
+
+
+def stages(content: str) -> tuple[str, ...]:
+    """The rows of the flow that judge a recording: all that its records reach, without those left off.
+
+    >>> stages("windows"), stages("traffic")
+    (('detection', 'alerting'), ('slices', 'windows', 'detection', 'alerting', 'relay'))
+    """
+    reached = {ENTRANCES[content], *(["control"] if content == "traffic" else ())}
+    for row in (row for row in FLOW if row.stage not in LEFT_OFF):
+        if row.reads in reached:
+            reached |= {row.passes, *row.writes} & {*LOGS, *LINKS}
+    return tuple(row.stage for row in FLOW if row.stage not in LEFT_OFF and row.reads in reached)
+
+
 PARTITIONS = {"traffic": 4, "slices": 1, "windows": 1}
 BAD_LINES_NAMED = 3
 REPORT_RECORDS = 500
@@ -80,8 +94,8 @@ def _driver(source: Input, settings: Settings, watched: Watched, recorded: Itera
                 if type(output.value) is Judged:
                     watched.judged(output.value)
 
-    stages = STAGES[source.content]
-    return Offline(settings, watched.sink, PARTITIONS[source.content], stages, recorded=recorded, watch=watch)
+    held = stages(source.content)
+    return Offline(settings, watched.sink, PARTITIONS[source.content], held, recorded=recorded, watch=watch)
 
 
 def _told(events: Iterator[Event], size: float, advance: Advance) -> Iterator[Event]:

@@ -1,12 +1,16 @@
 """Runs all inputs with one configuration after the other, and gathers what came of it."""
 
 import gzip
+import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
 
 from msgspec import Struct
 
+from pipeline.settings import Settings
 from replay.backtest import flow, series
 from replay.backtest.inputs import Input
 from replay.backtest.labels import Label, read
@@ -19,11 +23,12 @@ Advance = Callable[[int, int], None]
 
 class Options(Struct, frozen=True):
     """`warm_up`: share of each series that is run but not scored; `warm_up_us`: from the start of each recording.
-    `seed`: for what a foreign trace does not say."""
+    `seed`: for what a foreign trace does not say. `processes`: files judged at a time."""
 
     warm_up: float = 0.15
     warm_up_us: int = 0
     seed: int = 1
+    processes: int = 1
     columns: Columns = Columns()
 
 
@@ -35,16 +40,39 @@ def judge(
     advance: Advance,
 ) -> Judgement:
     """All inputs, each from an empty state. `labels` None: those that lie beside each input. Raises ReplayError."""
+    several = sum(one.content != "series" for one in inputs) > 1
+    alone = partial(_one, labels=labels, settings=configuration.settings, options=options, several=several)
     found = Judgement()
-    recordings = sum(one.content != "series" for one in inputs)
-    for one in inputs:
-        truth = read(one.labels) if labels is None else labels
-        if one.content == "series":
-            found.add(series.run(one, configuration.settings.series, truth, options.warm_up, options.columns, advance))
-        else:
-            prefix = f"{one.name}: " if recordings > 1 else ""
-            found.add(flow.run(one, configuration.settings, truth, options.seed, prefix, advance, options.warm_up_us))
+    if options.processes == 1 or len(inputs) == 1:
+        for one in inputs:
+            found.add(alone(one, advance=advance))
+        return found
+    with Pool(min(options.processes, len(inputs))) as pool:
+        for one, judged in zip(inputs, pool.imap(alone, inputs), strict=True):
+            found.add(judged)
+            advance(sum(strip.rows for strip in judged.strips), bytes_of([one.path]))
     return found
+
+
+def _one(
+    one: Input,
+    labels: Sequence[Label] | None,
+    settings: Settings,
+    options: Options,
+    several: bool,
+    advance: Advance = lambda rows, size: None,
+) -> Judgement:
+    """One input by itself."""
+    truth = read(one.labels) if labels is None else labels
+    if one.content == "series":
+        return series.run(one, settings.series, truth, options.warm_up, options.columns, advance)
+    prefix = f"{one.name}: " if several else ""
+    return flow.run(one, settings, truth, options.seed, prefix, advance, options.warm_up_us)
+
+
+def cores() -> int:
+    """How many cores there are."""
+    return os.cpu_count() or 1
 
 
 def bytes_of(paths: Iterable[Path]) -> int:

@@ -29,6 +29,15 @@ def test_series_with_a_label_column_print_and_write_the_same_figures(tmp_path, t
         assert said in ran.out
 
 
+def test_files_judged_beside_each_other_give_the_same(tmp_path, tidegate):
+    for name in "abc":
+        files.series(tmp_path / f"{name}.csv", [1_000], None, rows=1_500, seed=ord(name))
+    _, alone = backtest(tidegate, tmp_path, tmp_path / "*.csv", "--processes", "1")
+    _, beside = backtest(tidegate, tmp_path, tmp_path / "*.csv", "--processes", "2")
+    assert beside["runs"] == alone["runs"]
+    assert beside["rows"] == alone["rows"] == 4_500
+
+
 def test_windows_against_another_configuration(tmp_path, tidegate):
     files.windows(tmp_path / "w.jsonl", files.bursting())
     truth = files.labels(tmp_path / "truth.jsonl", files.label(100, 112))
