@@ -28,6 +28,8 @@ class Cell(Struct, tag="cell", gc=False):
     output_tokens: int = 0
     cost_microusd: int = 0
     late_events: int = 0
+    last_request_us: int = 0
+    last_completion_us: int = 0
     first_token_us: Counts = {}
     duration_us: Counts = {}
     organisations: dict[str, int] = {}
@@ -49,6 +51,7 @@ def settle(places: Iterable[Place], rates: Mapping[str, Rates], default: Rates) 
     for cell, requests, completions in places:
         if requests:
             cell.requests += len(requests)
+            cell.last_request_us = max(cell.last_request_us, max([request.time_us for request in requests]))
             count_requests(cell.asked, requests)
             bound(cell.asked)
         if completions:
@@ -59,6 +62,7 @@ def settle(places: Iterable[Place], rates: Mapping[str, Rates], default: Rates) 
 def _count(cell: Cell, completions: list[Completion], rates: Rates) -> Iterable[tuple[Counts, list[float]]]:
     """Returns the latencies, to be added to their sketches: of answers, not of failures."""
     input_tokens = output_tokens = errors = cost_microusd = 0
+    last_us = cell.last_completion_us
     first_tokens_s: list[float] = []
     durations_s: list[float] = []
     per_input, per_cached, per_output, tokens = rates
@@ -70,6 +74,8 @@ def _count(cell: Cell, completions: list[Completion], rates: Rates) -> Iterable[
         if cached := completion.cached_tokens:  # part of the input, with a price of their own
             cost -= min(cached, inputs) * (per_input - per_cached)
         cost_microusd -= -cost // tokens  # rounded up
+        if completion.time_us > last_us:
+            last_us = completion.time_us
         if error := completion.error_type:
             errors += 1
         region, client, tier = completion.region, completion.client, completion.tier
@@ -92,6 +98,7 @@ def _count(cell: Cell, completions: list[Completion], rates: Rates) -> Iterable[
     cell.input_tokens += input_tokens
     cell.output_tokens += output_tokens
     cell.cost_microusd += cost_microusd
+    cell.last_completion_us = last_us
     return (cell.first_token_us, first_tokens_s), (cell.duration_us, durations_s)
 
 
@@ -127,6 +134,8 @@ def publish(cell: Cell, where: Coordinate, start_us: int, model: str, at_us: int
         output_tokens=cell.output_tokens,
         cost_microusd=cell.cost_microusd,
         late_events=cell.late_events,
+        last_request_us=cell.last_request_us,
+        last_completion_us=cell.last_completion_us,
         first_token_us=to_record(cell.first_token_us),
         duration_us=to_record(cell.duration_us),
         top_organisations=organisations,

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from pipeline.stage import State
+from topics.links import Moment
 from topics.records import Slice
 
 PROGRESS, KNOWN = "progress", "known"
@@ -98,6 +99,38 @@ def slices_of(
     for model in models:
         cells = [state.values.get(prefix + model) for prefix in prefixes] if model in minute.models else []
         yield model, [cell for cell in cells if cell is not None]
+
+
+def merged_moments(
+    state: State[Any], progress: Progress, start_us: int, end_us: int, minute_us: int, models: Iterable[str]
+) -> list[Moment]:
+    """What each of the models counted in [start_us, end_us), zeros included, in their order."""
+    minute: Minute = state.get(minute_key(start_us - start_us % minute_us)) or Minute()
+    starts = [at_us for at_us in minute.starts if start_us <= at_us < end_us]
+    prefixes = [cell_key(at_us, number, "") for at_us in starts for number in range(progress.partitions)]
+    return [_moment(state, prefixes if model in minute.models else (), model, start_us, end_us) for model in models]
+
+
+def _moment(state: State[Any], prefixes: Iterable[str], model: str, start_us: int, end_us: int) -> Moment:
+    requests = completions = errors = last_request_us = last_completion_us = 0
+    for prefix in prefixes:
+        cell: Slice | None = state.values.get(prefix + model)
+        if cell is not None:
+            requests += cell.requests
+            completions += cell.completions
+            errors += cell.errors
+            last_request_us = max(last_request_us, cell.last_request_us)
+            last_completion_us = max(last_completion_us, cell.last_completion_us)
+    return Moment(
+        model=model,
+        start_us=start_us,
+        end_us=end_us,
+        requests=requests,
+        completions=completions,
+        errors=errors,
+        last_request_us=last_request_us,
+        last_completion_us=last_completion_us,
+    )
 
 
 def postpone(state: State[Any], progress: Progress, part: Slice, boundary_us: int) -> None:

@@ -71,10 +71,17 @@ def filled(rule: Rule, names: Mapping[str, str]) -> tuple[str, dict[str, int | s
     return reason, {key: value for key, value in parameters.items() if value != ""}
 
 
-def wanted(rules: Sequence[Rule], kind: str, severity: str, deployed_recently: bool) -> list[Rule]:
-    """The rules that an alert of `kind` has reached at `severity`: one an action, in the table's order."""
+def wanted(
+    rules: Sequence[Rule], kind: str, severity: str, deployed_recently: bool, provisional: bool = False
+) -> list[Rule]:
+    """The rules that an alert of `kind` has reached at `severity`: one an action, in the table's order.
+
+    While it is provisional, only what can be undone and needs no person.
+    """
     best: dict[Any, Rule] = {}
     for rule in rules:
+        if provisional and (rule.needs_approval or not rule.reversible):
+            continue
         reached = rule.alert == kind and RANK[rule.severity] <= RANK[severity]
         if not reached or (rule.when == "deployed_recently" and not deployed_recently):
             continue
@@ -152,6 +159,7 @@ RULES: tuple[Rule, ...] = (
     _free("latency_leak", "critical", 16),
     _shift("latency_leak", "critical"),
     _INVALIDATE,
+    _shift("no_answers", "critical"),
     _shift("multi_metric", "critical"),
 )
 """The defaults. At `info` nothing is done unasked: rate limiting is proposed, and no one is paged."""

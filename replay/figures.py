@@ -199,7 +199,8 @@ def _end_of(alert: AlertLife, end_us: int) -> int:
 
 def _alert_bar(alert: AlertLife, time: TimeAxis, end_us: int, y: float) -> str:
     left, right = time.x(alert.opened_us), time.x(_end_of(alert, end_us))
-    ended = "still open" if alert.resolved_us is None else f"resolved {clock(alert.resolved_us)}"
+    word = "withdrawn" if alert.withdrawn else "resolved"
+    ended = "still open" if alert.resolved_us is None else f"{word} {clock(alert.resolved_us)}"
     title = f"{alert.severity}: {alert.summary} Opened {clock(alert.opened_us)}, {ended}."
     name = words(alert.kind)
     inside = right - left > width_of(name) + 8

@@ -195,7 +195,16 @@ def _alert_section(title: str, about: str, alerts: Sequence[AlertLife]) -> Itera
 
 def _alert_span(alert: AlertLife) -> str:
     ended = "open at the end" if alert.resolved_us is None else clock(alert.resolved_us)
-    return f"{clock(alert.opened_us)}–{ended}"
+    return f"{clock(alert.opened_us)}–{ended}{_standing(alert)}"
+
+
+def _standing(alert: AlertLife) -> str:
+    """What became of a provisional alert."""
+    if alert.withdrawn:
+        return ", withdrawn"
+    if alert.confirmed_us is not None:
+        return f", provisional until {clock(alert.confirmed_us)}"
+    return ", provisional" if alert.provisional else ""
 
 
 def _decision_section(known: Facts) -> Iterable[str]:

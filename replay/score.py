@@ -58,6 +58,9 @@ class AlertLife(Struct, frozen=True):
     confirmations: list[str]
     summary: str
     commands: list[CommandLife]
+    provisional: bool = False  # opened by the fast path
+    confirmed_us: int | None = None  # when a minute window confirmed it
+    withdrawn: bool = False  # `resolved_us` is when
 
 
 class IncidentScore(Struct, frozen=True):
@@ -134,6 +137,9 @@ _SEVERITIES = ("info", "warning", "critical")
 
 def _alert_life(steps: list[Alert], commands: list[CommandLife]) -> AlertLife:
     first, last = steps[0], steps[-1]
+    confirmed = next(
+        (step for step in steps if first.provisional and step.status == "update" and not step.provisional), None
+    )
     return AlertLife(
         alert=first.alert,
         kind=last.kind,
@@ -141,11 +147,14 @@ def _alert_life(steps: list[Alert], commands: list[CommandLife]) -> AlertLife:
         model=first.model,
         organisation=next((step.organisation for step in steps if step.organisation), ""),
         opened_us=first.time_us,
-        resolved_us=last.time_us if last.status == "resolved" else None,
+        resolved_us=last.time_us if last.status in ("resolved", "withdrawn") else None,
         windows=last.windows,
         confirmations=sorted({name for step in steps for name in step.confirmations}),
-        summary=first.summary,
+        summary=(confirmed or first).summary,
         commands=commands,
+        provisional=first.provisional,
+        confirmed_us=confirmed.time_us if confirmed else None,
+        withdrawn=last.status == "withdrawn",
     )
 
 

@@ -128,6 +128,8 @@ class Slice(Record, frozen=True, tag_field="type", tag="slice", kw_only=True):
     output_tokens: Count = 0
     cost_microusd: MicroUsd = 0
     late_events: Count = 0
+    last_request_us: TimeUs = 0  # of the last request in it; 0 without any
+    last_completion_us: TimeUs = 0
     first_token_us: Sketch = Sketch()
     duration_us: Sketch = Sketch()
     top_organisations: list[OrganisationTokens] = []

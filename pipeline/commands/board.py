@@ -33,7 +33,7 @@ def _brief(alias: str, value: Any) -> list[tuple[str, str]]:
     """A happening without what the lines around it have said already; `tidegate follow` tells all."""
     if alias == "alerts":
         return [
-            (f"{value.severity:8} {value.status:8}", SEVERITY_STYLE[value.severity]),
+            (f"{value.severity:8} {value.status:9}", SEVERITY_STYLE[value.severity]),
             (value.summary, STATUS_STYLE[value.status]),
         ]
     if alias == "commands":

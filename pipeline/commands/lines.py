@@ -10,7 +10,7 @@ from topics.control import Command
 from topics.records import Alert, Anomaly, DeadLetter, Decision, Invalidated, JobEvent, MetricWindow, Thresholds
 
 SEVERITY_STYLE = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
-STATUS_STYLE = {"open": "bold", "update": "", "resolved": "green"}
+STATUS_STYLE = {"open": "bold", "update": "", "resolved": "green", "withdrawn": "dim"}
 COMMAND_STYLE = {
     "pending_approval": "bold magenta",
     "issued": "bold",
@@ -36,7 +36,8 @@ def alert(value: Alert) -> Parts:
     who = f" organisation {value.organisation}" if value.organisation else ""
     return [
         (f"{value.severity:8}", SEVERITY_STYLE[value.severity]),
-        (f"{value.status:8}", STATUS_STYLE[value.status]),
+        (f"{value.status:9}", STATUS_STYLE[value.status]),
+        ("provisional" if value.provisional else "", "magenta"),
         (f"{value.kind} on {value.model}{who}", "bold"),
         (value.summary, ""),
         (f"[{value.alert}]", "dim"),

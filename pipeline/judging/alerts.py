@@ -7,18 +7,20 @@ from msgspec import Struct
 from pipeline.judging.families import RECOMMENDED, Family, confirming_breaks, is_witness, leading
 from pipeline.judging.metrics import BY_METRIC, COMBINED
 from topics.control import Launch
-from topics.fields import TEXT_CHARACTERS_MAX, Severity
-from topics.records import Alert, Judged
+from topics.fields import SECOND_US, TEXT_CHARACTERS_MAX, Severity
+from topics.links import Sudden
+from topics.records import Alert, Anomaly, Judged
 
 CONFIRMATIONS_MAX = 32
 
-Status = Literal["open", "update", "resolved"]
+Status = Literal["open", "update", "resolved", "withdrawn"]
 
 
 class Open(Struct):
     """An alert that is open. `windows` anomalous so far, `told` since it was last published; `reopened` how often.
 
-    `counted`: it was of a severity that pages somebody, and has been counted in the noise budget.
+    `counted`: it was of a severity that pages somebody, and has been counted in the noise budget. `provisional` while
+    no minute window has confirmed it, raised at `raised_us`; `unheard`: the windows closed since then without a word.
     """
 
     alert: str
@@ -31,6 +33,9 @@ class Open(Struct):
     confirmations: list[str] = []
     reopened: int = 0
     counted: bool = False
+    provisional: bool = False
+    raised_us: int = 0
+    unheard: int = 0
 
 
 def confirm(alert: Open, family: Family, judged: Judged) -> None:
@@ -42,6 +47,13 @@ def confirm(alert: Open, family: Family, judged: Judged) -> None:
     named = [anomaly.organisation for anomaly in judged.anomalies if anomaly.organisation]
     if named and family.name == "tokens":
         alert.organisation = alert.organisation or named[0]
+
+
+def note(alert: Open, leads: list[Anomaly]) -> None:
+    """Add the fast path's witnesses."""
+    found = [f"{lead.metric}/{lead.detector}" for lead in leads]
+    new = [confirmation for confirmation in found if confirmation not in alert.confirmations]
+    alert.confirmations = [*alert.confirmations, *new][:CONFIRMATIONS_MAX]
 
 
 def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged, notes: list[str]) -> Alert:
@@ -62,6 +74,31 @@ def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged
         metrics=_metrics(judged),
         confirmations=alert.confirmations,
         recommended=list(RECOMMENDED[alert.kind]),
+        provisional=alert.provisional,
+    )
+
+
+def sudden_record(id_: str, status: Status, alert: Open, sudden: Sudden, lead: Anomaly, notes: list[str]) -> Alert:
+    """The alert record of a step that was taken on seconds of evidence."""
+    seconds = max((sudden.time_us - alert.started_us) // SECOND_US, 1)
+    what = f"{alert.kind.replace('_', ' ')} on {sudden.model}".capitalize()
+    said = f"Provisional, on {seconds} s of evidence: {what}" if alert.provisional else f"{what} is back"
+    return Alert(
+        id=id_,
+        time_us=sudden.time_us,
+        alert=alert.alert,
+        status=status,
+        severity=alert.severity,
+        kind=alert.kind,
+        model=sudden.model,
+        started_us=alert.started_us,
+        windows=alert.windows,
+        summary=" ".join([f"{said}: {lead.explanation}", *notes])[:TEXT_CHARACTERS_MAX],
+        organisation=alert.organisation,
+        metrics=_metrics(sudden),
+        confirmations=alert.confirmations,
+        recommended=list(RECOMMENDED[alert.kind]),
+        provisional=alert.provisional,
     )
 
 
@@ -78,7 +115,7 @@ def notes(alert: Open, k: float, why: str, launch: Launch | None, resolves_after
     return said
 
 
-def _metrics(judged: Judged) -> dict[str, float]:
+def _metrics(judged: Judged | Sudden) -> dict[str, float]:
     """What was anomalous, and what was expected of it."""
     named: dict[str, float] = {}
     for anomaly in judged.anomalies:
@@ -91,6 +128,8 @@ def _summary(status: str, family: Family, alert: Open, judged: Judged) -> str:
     what = f"{alert.kind.replace('_', ' ')} on {judged.window.model}".capitalize()
     if status == "resolved":
         return f"{what} is over after {alert.windows} anomalous windows."
+    if status == "withdrawn":
+        return f"{what} is withdrawn: {alert.unheard} minute windows since then do not confirm it."
     lead = max(leading(family, judged), key=lambda a: (a.score, a.metric))
     whose = f", most of it by organisation {alert.organisation}" if alert.organisation else ""
     if lead.metric == COMBINED:

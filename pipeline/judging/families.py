@@ -15,10 +15,11 @@ from typing import NamedTuple
 from detectors.consensus import Vote
 from pipeline.judging.metrics import BY_METRIC, COMBINED, LATENCIES, STEADY
 from topics.fields import Severity
+from topics.links import Sudden
 from topics.records import Anomaly, Judged
 
 UP, DOWN = 1, -1
-OWN = ("limit", "organisation", "share", "part", "elsewhere")  # each its own source, and heard in its own family only
+OWN = ("limit", "organisation", "share", "part", "elsewhere", "silence")  # their own sources, heard in their own family
 SECONDS = {"share": "tokens", "elsewhere": "errors"}  # they lead nothing, and confirm what leads in this family
 RANK: Mapping[str, int] = {"info": 0, "warning": 1, "critical": 2}
 
@@ -34,6 +35,7 @@ class Family(NamedTuple):
 FAMILIES: tuple[Family, ...] = (
     Family("errors", frozenset({("error_rate", UP)}), observed=True),
     Family("traffic", frozenset({("requests", DOWN)}), observed=False),
+    Family("answers", frozenset({("completions", DOWN)}), observed=False),
     Family("tokens", frozenset({("tokens_per_s", UP), ("cost_microusd", UP)}), observed=False),
     Family("latency", frozenset((metric, UP) for metric in LATENCIES), observed=True),
     Family("combined", frozenset(), observed=True),
@@ -62,11 +64,24 @@ RECOMMENDED: Mapping[str, tuple[str, ...]] = {
         "Check the gateway and the network before the model.",
         "Drop the model's cached answers, in case the cache answers what it should not.",
     ),
+    "no_answers": (
+        "Shift traffic to the stable version.",
+        "Look for what all requests wait for: a queue, a lock, a lost connection to the servers.",
+    ),
     "token_surge": ("Throttle the organisation that explains it.", "Ask it whether the surge is meant."),
     "cost_anomaly": ("Compare prices and the share of output tokens.", "Consider rate limits."),
     ANNOUNCED: ("Nothing, while it stays within what was announced.",),
     "multi_metric": ("Look at the metrics named; none of them explains it alone.",),
 }
+
+
+KIND_OF: Mapping[str, str] = {
+    "errors": "error_burst",
+    "traffic": "traffic_drop",
+    "answers": "no_answers",
+    "combined": "multi_metric",
+}
+"""The kind of a family that has only one."""
 
 
 class Reading(NamedTuple):
@@ -76,6 +91,7 @@ class Reading(NamedTuple):
     part_error_rate: float
     latency_times: float
     requests_left: float
+    answers_left: float
     tokens_times: float
     organisation_share: float
     limit: bool
@@ -89,6 +105,7 @@ SEVERITIES: Mapping[str, tuple[Rule, ...]] = {
         ("warning", lambda r: r.error_rate > 0.05 or r.part_error_rate > 0.05),
     ),
     "traffic": (("critical", lambda r: r.requests_left < 0.05), ("warning", lambda r: r.requests_left < 0.5)),
+    "answers": (("critical", lambda r: r.answers_left < 0.2),),
     "tokens": (("warning", lambda r: r.tokens_times > 2.0 or r.organisation_share > 0.25),),
     "latency": (("critical", lambda r: r.limit), ("warning", lambda r: r.latency_times > 1.5)),
     "combined": (),
@@ -100,7 +117,7 @@ def direction(anomaly: Anomaly) -> int:
     return UP if anomaly.actual > anomaly.expected else DOWN
 
 
-def leading(family: Family, judged: Judged) -> list[Anomaly]:
+def leading(family: Family, judged: Judged | Sudden) -> list[Anomaly]:
     """What in this window speaks for the family itself; for `combined`, the multivariate finding when nobody leads."""
     if family.leads:
         return [a for a in judged.anomalies if (a.metric, direction(a)) in family.leads]
@@ -138,23 +155,23 @@ def source_of(anomaly: Anomaly) -> str:
     return COMBINED if anomaly.metric == COMBINED else BY_METRIC[anomaly.metric].source
 
 
-def severity(family: Family, judged: Judged) -> Severity:
+def severity(family: Family, judged: Judged | Sudden) -> Severity:
     """By SEVERITIES, of this window alone."""
     reading = _reading(leading(family, judged), judged)
     return next((name for name, holds in SEVERITIES[family.name] if holds(reading)), "info")
 
 
-def kind(family: Family, judged: Judged, gradual: bool) -> str:
+def kind(family: Family, judged: Judged | Sudden, gradual: bool) -> str:
     """The kind of alert that a family opens."""
     if family.name == "tokens":
         surge = any(a.metric == "tokens_per_s" for a in leading(family, judged))
         return "token_surge" if surge else "cost_anomaly"
     if family.name == "latency":
         return "latency_leak" if gradual else "latency_spike"
-    return {"errors": "error_burst", "traffic": "traffic_drop", "combined": "multi_metric"}[family.name]
+    return KIND_OF[family.name]
 
 
-def _reading(leads: list[Anomaly], judged: Judged) -> Reading:
+def _reading(leads: list[Anomaly], judged: Judged | Sudden) -> Reading:
     def times(metrics: tuple[str, ...]) -> float:
         whole = (a for a in leads if a.metric in metrics and not a.organisation)
         return max((a.actual / max(a.expected, 1.0) for a in whole), default=1.0)
@@ -168,6 +185,7 @@ def _reading(leads: list[Anomaly], judged: Judged) -> Reading:
         part_error_rate=max((a.actual for a in leads if a.detector == "part"), default=0.0),
         latency_times=times(LATENCIES),
         requests_left=left("requests"),
+        answers_left=left("completions"),
         tokens_times=times(("tokens_per_s", "cost_microusd")),
         organisation_share=max(organisations, default=0.0),
         limit=any(a.detector == "limit" for a in leads),

@@ -87,7 +87,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("cost_microusd", "tokens", lambda w: float(w.cost_microusd), "cost per window", _dollars),
 )
 
-BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in MEASURES}
+COMPLETIONS = Measure("completions", "completions", lambda w: float(w.completions), "completions per window", _whole)
+"""Judged by the fast path alone, and not kept in the history."""
+
+BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in (*MEASURES, COMPLETIONS)}
 INDEX: dict[str, int] = {measure.metric: i for i, measure in enumerate(MEASURES)}
 COUNTED = "error_rate"
 FORECAST: tuple[Measure, ...] = tuple(measure for measure in MEASURES if measure.metric != COUNTED)

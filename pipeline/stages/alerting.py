@@ -11,6 +11,8 @@
                one that is back within `reopen_windows` is the same alert, by an `update`, and from then on takes as
                many quiet windows more to resolve each time (`hold_max` times as many at most): so it stays open
                instead of being raised a hundred times
+    sudden     what the fast path found (`Sudden`) opens a provisional alert at once; the first window that speaks for
+               it confirms it, `withdraw_after` (2) that do not withdraw it         pipeline.judging.provisional
     sensitive  a finding speaks for a family of a model when it is out by k times its own threshold; people's feedback
                and the noise budget (`alerts_a_day` of a model, `alerts_a_day_partition` of all) move k, and every
                change is published on `thresholds`                                  pipeline.judging.sensitivity
@@ -47,11 +49,12 @@ from msgspec import Struct
 from detectors import consensus
 from detectors.consensus import Consensus, ConsensusParams
 from pipeline.judging import context, raised, sensitivity
-from pipeline.judging.alerts import Open, Status, confirm, notes, record
+from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden_record
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
 from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, witnesses
 from pipeline.judging.grading import grade, launch_of
+from pipeline.judging.provisional import Raising, host_of, raised_by, unheard
 from pipeline.judging.raised import Raised, Today
 from pipeline.judging.roster import Roster, arrived
 from pipeline.judging.sensitivity import SensitivityParams
@@ -59,6 +62,7 @@ from pipeline.judging.watches import Model, Watch, kind_of, take_in, thresholds
 from pipeline.stage import Batch, Output, State
 from topics.control import Feedback, Relayed
 from topics.fields import HOUR_US, Severity
+from topics.links import Sudden
 from topics.records import Alert, Judged, Thresholds
 from topics.traffic import Tick
 
@@ -76,6 +80,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     reopen_windows: int = 5
     hold_max: int = 4
     fold_windows: int = 5
+    withdraw_after: int = 2
     observe_us: int = 24 * HOUR_US
     sensitivity: SensitivityParams = SensitivityParams()
     alerts_a_day: int = 6
@@ -87,6 +92,8 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if min(self.update_every, self.resolve_after, self.hold_max) < 1 or self.fold_windows < 0:
             raise ValueError("update_every, resolve_after and hold_max must be at least 1, fold_windows at least 0")
+        if self.withdraw_after < 1:
+            raise ValueError("withdraw_after must be at least 1")
         if min(self.alerts_a_day, self.alerts_a_day_partition, self.alerts_remembered) < 1:
             raise ValueError("alerts_a_day, alerts_a_day_partition and alerts_remembered must be at least 1")
         self.consensus(hard=False)
@@ -116,11 +123,12 @@ class Alerting:
             if type(event) is Relayed:
                 told = self._hear(state, batch.partition, offset, event)
                 outputs.append(Output(offset, "raised", event.event.id, event))
+            elif type(event) is Sudden:
+                alerts, told = self._raise(state, batch.partition, offset, event)
+                outputs += _both(offset, alerts)
             else:
                 alerts, told = self._weigh(state, batch.partition, offset, event)
-                for alert in alerts:
-                    outputs.append(Output(offset, "alerts", alert.model, alert))
-                    outputs.append(Output(offset, "raised", alert.model, alert))
+                outputs += _both(offset, alerts)
                 outputs.append(Output(offset, "raised", event.window.model, Tick(time_us=event.window.end_us)))
             if told is not None:
                 outputs.append(Output(offset, "thresholds", told.model, told))
@@ -146,6 +154,34 @@ class Alerting:
         state.put(f"model/{whom.model}", model)
         return self._thresholds(state, partition, offset, whom.model, model)
 
+    def _raise(
+        self, state: State[Any], partition: int, offset: int, sudden: Sudden
+    ) -> tuple[list[Alert], Thresholds | None]:
+        """What the fast path found in a model that has had windows."""
+        model: Model | None = state.get(f"model/{sudden.model}")
+        if model is None:
+            return [], None
+        known: Context = state.get("context") or Context()
+        raising = Raising(self.params.fold_windows, self.params.reopen_windows, self.params.sensitivity)
+        alerts, changed = [], False
+        for family, watch, status, lead in raised_by(model, sudden, known, raising):
+            assert watch.open is not None
+            id_ = self._named(state, partition, offset, sudden.model, family, watch.open)
+            said: list[str] = []
+            if not watch.open.counted and watch.open.severity != "info":
+                said, changed = self._spend(state, model, family, watch, watch.open), True
+            alerts.append(sudden_record(id_, status, watch.open, sudden, lead, said))
+        state.put(f"model/{sudden.model}", model)
+        return alerts, self._thresholds(state, partition, offset, sudden.model, model) if changed else None
+
+    def _named(self, state: State[Any], partition: int, offset: int, model: str, family: Family, alert: Open) -> str:
+        """The id of the alert's next step; the first one names it."""
+        id_ = next_id(state, partition, offset, prefix="a")
+        if not alert.alert:
+            alert.alert = id_
+            raised.remember(state, id_, model, family.name, self.params.alerts_remembered)
+        return id_
+
     def _weigh(
         self, state: State[Any], partition: int, offset: int, judged: Judged
     ) -> tuple[list[Alert], Thresholds | None]:
@@ -166,16 +202,15 @@ class Alerting:
             status = self._watch(model, family, watch, heard, known)
             if watch.open is None or not status:
                 continue
-            id_ = next_id(state, partition, offset, prefix="a")
-            if not watch.open.alert:
-                watch.open.alert = id_
-                raised.remember(state, id_, name, family.name, self.params.alerts_remembered)
+            id_ = self._named(state, partition, offset, name, family, watch.open)
             said = self._said(family, watch, watch.open, heard, known)
             if not watch.open.counted and watch.open.severity != "info":
                 said, changed = said + self._spend(state, model, family, watch, watch.open), True
             alerts.append(record(id_, status, family, watch.open, heard, said))
             if status == "resolved":
                 watch.closed, watch.closed_at, watch.open = watch.open, model.windows, None
+            elif status == "withdrawn":
+                watch.open = None
         model.windows += 1
         state.put(f"model/{name}", model)
         return alerts, self._thresholds(state, partition, offset, name, model) if changed else None
@@ -260,6 +295,8 @@ class Alerting:
     def _carry_on(
         self, model: Model, family: Family, watch: Watch, alert: Open, judged: Judged, active: bool, known: Context
     ) -> Status | Literal[""]:
+        if alert.provisional and not active:
+            return "withdrawn" if unheard(watch, alert, judged, self.params.withdraw_after) else ""
         if not active:
             return "resolved" if watch.quiet >= self._patient(alert) else ""
         alert.windows += 1
@@ -271,21 +308,23 @@ class Alerting:
             alert.severity = graded
             alert.kind = kind_of(model, family, judged) if alert.kind == ANNOUNCED else alert.kind
         alert.told += 1
-        if not graver and alert.organisation == named and alert.told < self.params.update_every:
+        confirmed, alert.provisional = alert.provisional, False
+        if not (graver or confirmed) and alert.organisation == named and alert.told < self.params.update_every:
             return ""
         alert.told = 0
         return "update"
 
     def _folded(self, model: Model, family: Family, watch: Watch, judged: Judged, grade: Severity) -> bool:
         """Whether another family's open alert is the same incident; then it takes this one's confirmations."""
-        for other in FAMILIES:
-            host = model.watches[other.name]
-            if other is family or host.open is None or RANK[grade] > RANK[host.open.severity]:
-                continue
-            if abs(watch.began - host.began) <= self.params.fold_windows:
-                confirm(host.open, family, judged)
-                return True
-        return False
+        host = host_of(model, family, watch.began, grade, self.params.fold_windows)
+        if host is not None:
+            confirm(host, family, judged)
+        return host is not None
+
+
+def _both(offset: int, alerts: list[Alert]) -> list[Output]:
+    """To subscribers and to mitigation, step by step."""
+    return [Output(offset, to, alert.model, alert) for alert in alerts for to in ("alerts", "raised")]
 
 
 def _confirmed(outcome: Consensus, params: ConsensusParams, more: int) -> bool:

@@ -11,7 +11,12 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
     isolation_forest   all of them together                                      detectors.isolation_forest
     organisation, share   one organisation uses far more tokens than it usually does, and a larger share of them
     part, elsewhere    one region, client version or tier fails, and the others do not       pipeline.judging.parts
+    silence            hardly any answers while requests go on                    pipeline.judging.sudden
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
+
+Between the minutes, the fast path: every model's ten seconds (`Moment`) go through sequential tests, which find that
+requests or answers have stopped, or that most answers fail, within seconds (`sequential`: pipeline.judging.sudden,
+detectors.sequential). What they find passes down as `Sudden`, for a provisional alert.
 
 Practical relevance (`Effects`): what is statistically certain but smaller is no finding. Warm-up is explicit: the first
 window of a model may be partial and is not learnt, forecasts speak after `track.arima.ready_after` (20) windows, the
@@ -26,9 +31,10 @@ after a deployment (`observe_us`) everything is still judged and recorded; alert
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
-State keys: `filter/<model>` (6 kB), `organisations/<model>` (10 kB) and `parts/<model>` (1 kB), written each window;
-`history/<model>/<hour>` (up to 4 kB, the last 240 windows); `days/<model>/<day>` (4 kB, 14 of them) and
-`season/<model>` (14 kB), written every five minutes and six times a day; `models`, `context`, `cursor`.
+State keys: `fast/<model>` (0.4 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB) and
+`parts/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB, the last 240 windows);
+`days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes and six times a day;
+`models`, `context`, `cursor`.
 """
 
 import math
@@ -41,7 +47,7 @@ from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
 from detectors.rows import Array
-from pipeline.judging import combination, context, history, limits, organisations, parts, season, track
+from pipeline.judging import combination, context, history, limits, organisations, parts, season, sudden, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
@@ -56,11 +62,13 @@ from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.roster import Roster, arrived
 from pipeline.judging.season import Day, Season
 from pipeline.judging.subject import Filter, Found, Subject, rows_of
+from pipeline.judging.sudden import Fast, FastParams
 from pipeline.judging.track import TrackParams
 from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
 from topics.control import Relayed
 from topics.fields import HOUR_US, SECOND_US, TEXT_CHARACTERS_MAX
+from topics.links import Moment, Sudden
 from topics.records import Anomaly, Forecast, Judged, MetricWindow
 
 PARTS_NAMED_MAX = 4  # of those that fail in a window
@@ -91,6 +99,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     parts: PartParams = PartParams()
     effects: Effects = Effects()
     limits: Limits = Limits()
+    fast: FastParams = FastParams()
     observe_us: int = 24 * HOUR_US
     models_max: int = 1_000
     idle_hours: int = 7 * 24
@@ -100,7 +109,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
 class Detection:
     """The stage. All it remembers is in its state; forests are grown again from history (remembered by content)."""
 
-    values: ClassVar[Any] = Filter | Hour | Day | Season | Organisations | Parts | Roster | Context | Cursor
+    values: ClassVar[Any] = Filter | Fast | Hour | Day | Season | Organisations | Parts | Roster | Context | Cursor
 
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
@@ -122,6 +131,11 @@ class Detection:
                 self._hear(state, event)
                 outputs.append(Output(offset, "judged", event.event.id, event))
                 continue
+            if type(event) is Moment:
+                if group:
+                    outputs += self._judge(state, batch.partition, group)
+                outputs += self._glance(state, batch.partition, offset, event)
+                continue
             gone = arrived(
                 state, event.model, event.start_us // HOUR_US, self.params.models_max, self.params.idle_hours
             )
@@ -135,6 +149,27 @@ class Detection:
         known = state.get("context") or Context()
         if context.heard(known, relayed):
             state.put("context", known)
+
+    def _glance(self, state: State[Any], partition: int, offset: int, moment: Moment) -> list[Output]:
+        """The fast path: the sequential tests on ten seconds of a model that has had a window."""
+        fast: Fast | None = state.get(f"fast/{moment.model}")
+        known: Filter | None = state.get(f"filter/{moment.model}")
+        if fast is None or known is None or moment.start_us <= fast.last_start_us:
+            return []
+        found = sudden.look(fast, moment, Rate(self.params.rate, known.rate), self.params.fast)
+        state.put(f"fast/{moment.model}", fast)
+        if not found:
+            return []
+        anomalies = [_anomaly(next_id(state, partition, offset), moment, one.finding) for one in found]
+        passed = Sudden(
+            model=moment.model,
+            time_us=moment.end_us,
+            anomalies=anomalies,
+            started_us=[one.started_us for one in found],
+            suppressed=self._suppressed(state, moment),
+        )
+        published = [Output(offset, "anomalies", moment.model, anomaly) for anomaly in anomalies]
+        return [*published, Output(offset, "judged", moment.model, passed)]
 
     def _judge(self, state: State[Any], partition: int, group: dict[str, tuple[int, MetricWindow]]) -> list[Output]:
         """Judge windows of different models together and empty the group."""
@@ -230,6 +265,7 @@ class Detection:
             if (value := actual[i]) is not None and (seen := self._of_metric(look, first + i, value)):
                 found.by_metric[measure.metric] = seen
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
+        found.findings += self._of_answers(state, window)
         found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
         window_s = (window.end_us - window.start_us) / SECOND_US
@@ -241,6 +277,15 @@ class Detection:
         if with_band:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
+
+    def _of_answers(self, state: State[Any], window: MetricWindow) -> list[Finding]:
+        """A model's first window opens its fast path; later ones confirm, or not, that it hangs."""
+        fast: Fast | None = state.get(f"fast/{window.model}")
+        if fast is None:
+            state.put(f"fast/{window.model}", Fast())
+            return []
+        found = sudden.unanswered(fast, window, self.params.fast)
+        return [found] if found else []
 
     def _of_metric(self, look: Look, row: int, actual: float) -> list[Finding]:
         found = look.findings(row, actual) if look.found[row] else []
@@ -283,7 +328,7 @@ class Detection:
         known.deployments[window.model] = replace(deployed, settled=True)
         state.put("context", known)
 
-    def _suppressed(self, state: State[Any], window: MetricWindow) -> str:
+    def _suppressed(self, state: State[Any], window: MetricWindow | Moment) -> str:
         known = state.get("context")
         found = context.maintained(known, window.model, window.start_us, window.end_us) if known else None
         if found is None:
@@ -300,6 +345,7 @@ class Detection:
             state.drop(f"filter/{name}")
             state.drop(f"organisations/{name}")
             state.drop(f"parts/{name}")
+            state.drop(f"fast/{name}")
 
 
 def _forecasts(subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Forecast]:
@@ -314,7 +360,7 @@ def _forecasts(subject: Subject, look: Look, first: int, errors: Errors | None) 
     return known
 
 
-def _anomaly(id_: str, window: MetricWindow, finding: Finding) -> Anomaly:
+def _anomaly(id_: str, window: MetricWindow | Moment, finding: Finding) -> Anomaly:
     return Anomaly(
         id=id_,
         time_us=window.end_us,

@@ -13,6 +13,8 @@ The table in `pipeline/rules.py` says what an alert asks for. This stage walks e
   enlarge it, and takes it over when the first alert ends.
 - At most `shifted_models_max` models have their traffic shifted by this partition; one more is proposed, not done.
   (The scheduler, which sees all partitions, holds its own bound.)
+- A provisional alert (seconds of evidence) commands only what can be undone and asks nobody: no roll back is proposed,
+  no cache dropped, before the minute windows confirm it. Withdrawn, it takes back what it did.
 - A proposal outlives its alert only if it cannot be undone (a roll back): a shift that calms the alert must not
   withdraw the question that is still open.
 
@@ -96,10 +98,11 @@ class _Turn:
 
     def _alert(self, alert: Alert) -> None:
         incident = self.book.find(alert.alert)
-        if alert.status == "resolved":
+        if alert.status in ("resolved", "withdrawn"):
             if incident:
                 incident.muted = False
-                self._close(incident, "the alert resolved")
+                why = "the alert resolved" if alert.status == "resolved" else "the alert was withdrawn"
+                self._close(incident, why, keep_questions=alert.status == "resolved")
             return
         if incident is None:
             self._make_room()
@@ -112,7 +115,7 @@ class _Turn:
         incident.severity = max(incident.severity, alert.severity, key=lambda severity: RANK[severity])
         suspect = self.book.deployments.suspect(alert.model, alert.started_us, self.params.deployed_recently_us)
         begun = {standing.command.action: standing for standing in incident.commands}
-        for rule in wanted(self.params.rules, alert.kind, incident.severity, suspect):
+        for rule in wanted(self.params.rules, alert.kind, incident.severity, suspect, alert.provisional):
             standing = begun.get(rule.action)
             if standing is None:
                 self._begin(incident, alert, rule)

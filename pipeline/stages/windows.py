@@ -15,6 +15,10 @@ Revision 0 goes to subscribers and to detection; later ones to subscribers only,
 A model is reported every minute for `model_idle_us` after its last traffic, with zeros if need be, so that a drop to
 nothing is seen. The first minute after a start may be partial, and is reported as what was seen of it.
 
+The fast path: each time the low watermark passes a slice's end, every such model's *moment* (ten seconds, counts only)
+goes to detection, idle models included, before the window of the minute that it completes. It is what was published up
+to then: corrections change windows, never moments.
+
 Repeated records do no harm: slices are absolute, and whatever is not newer than its partition's last mark was heard.
 """
 
@@ -34,6 +38,7 @@ from pipeline.minutes import (
     due_key,
     forget_minutes,
     keep,
+    merged_moments,
     minute_key,
     postpone,
     slices_of,
@@ -42,7 +47,8 @@ from pipeline.minutes import (
 from pipeline.sketch import SketchError, check_record
 from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
-from topics.fields import HOUR_US, MINUTE_US
+from topics.fields import HOUR_US, MINUTE_US, SECOND_US
+from topics.links import Moment
 from topics.records import DeadLetter, Mark, MetricWindow, Slice
 from topics.table import BY_ALIAS
 
@@ -50,7 +56,7 @@ SLICES = BY_ALIAS["slices"].name
 
 
 class WindowsParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """Times in microseconds. `window_us` must be a multiple of the slices' length.
+    """Times in microseconds. `window_us` must be a multiple of `moment_us`, and that of the slices' length.
 
     `revisable_us`: how long after its end a window can be corrected (the slices' own 10 minutes and a margin).
     `ahead_us_max`: how far a partition may run ahead of the slowest one before its slices become dead letters; it
@@ -58,6 +64,7 @@ class WindowsParams(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     window_us: int = MINUTE_US
+    moment_us: int = 10 * SECOND_US
     revisable_us: int = 12 * MINUTE_US
     model_idle_us: int = 24 * HOUR_US
     ahead_us_max: int = 24 * HOUR_US
@@ -67,6 +74,8 @@ class WindowsParams(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.window_us < 1 or self.models_max < 1:
             raise ValueError("windows.window_us and models_max must be at least 1")
+        if self.moment_us < 1 or self.window_us % self.moment_us:
+            raise ValueError("windows.window_us must be a multiple of windows.moment_us")
 
 
 Value = Progress | Minute | Due | Known | Slice
@@ -126,7 +135,7 @@ class Windows:
             return "duration_us", f"not a sketch: {error}"
         return None
 
-    def _mark(self, state: State[Any], mark: Mark) -> list[MetricWindow]:
+    def _mark(self, state: State[Any], mark: Mark) -> list[MetricWindow | Moment]:
         """Take note of a mark and do all that the low watermark has now reached, boundary by boundary."""
         progress = state.get(PROGRESS) or Progress()
         before = progress.marks.get(mark.partition)
@@ -144,20 +153,32 @@ class Windows:
             progress.done_us = progress.first_us - progress.first_us % self._params.window_us
         return self._catch_up(state, progress, low_us)
 
-    def _catch_up(self, state: State[Any], progress: Progress, low_us: int) -> list[MetricWindow]:
-        windows: list[MetricWindow] = []
+    def _catch_up(self, state: State[Any], progress: Progress, low_us: int) -> list[MetricWindow | Moment]:
+        passed: list[MetricWindow | Moment] = []
+        window_us, moment_us = self._params.window_us, self._params.moment_us
         assert progress.done_us is not None
         while progress.done_us < low_us:
             done_us = progress.done_us
-            end_us = done_us - done_us % self._params.window_us + self._params.window_us
+            end_us = done_us - done_us % window_us + window_us
+            moment_end_us = done_us - done_us % moment_us + moment_us
             due_us = max(progress.due[0], done_us + 1) if progress.due else low_us
-            boundary_us = min(end_us, low_us, due_us)
+            boundary_us = min(moment_end_us, low_us, due_us)
+            if boundary_us == moment_end_us:
+                passed += self._moments(state, progress, moment_end_us)
             if boundary_us == end_us:
-                windows += self._close(state, progress, end_us)
+                passed += self._close(state, progress, end_us)
             while progress.due and progress.due[0] <= boundary_us:
-                windows += self._correct(state, progress, progress.due[0])
+                passed += self._correct(state, progress, progress.due[0])
             progress.done_us = boundary_us
-        return windows
+        return passed
+
+    def _moments(self, state: State[Any], progress: Progress, end_us: int) -> list[Moment]:
+        """Of the models known by the last minute: a model that is new waits for its first window."""
+        known: Known | None = state.get(KNOWN)
+        if known is None:
+            return []
+        start_us = end_us - self._params.moment_us
+        return merged_moments(state, progress, start_us, end_us, self._params.window_us, sorted(known.models))
 
     def _close(self, state: State[Any], progress: Progress, end_us: int) -> list[MetricWindow]:
         start_us = end_us - self._params.window_us
@@ -218,11 +239,16 @@ class Windows:
         known.models = active
 
 
-def _numbered(windows: list[MetricWindow], partition: int, offset: int) -> list[Output]:
-    """Give the windows their coordinates; revision 0 goes to detection as well."""
+def _numbered(passed: list[MetricWindow | Moment], partition: int, offset: int) -> list[Output]:
+    """Give the windows their coordinates; revision 0 goes to detection as well, and moments nowhere else."""
     outputs: list[Output] = []
-    for index, unnumbered in enumerate(windows):
-        window = replace(unnumbered, id=f"{partition}-{offset}-{index}")
+    index = -1
+    for one in passed:
+        if isinstance(one, Moment):
+            outputs.append(Output(offset, "closed", one.model, one))
+            continue
+        index += 1
+        window = replace(one, id=f"{partition}-{offset}-{index}")
         outputs.append(Output(offset, "windows", window.model, window))
         if window.revision == 0:
             outputs.append(Output(offset, "closed", window.model, window))

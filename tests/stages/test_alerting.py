@@ -6,10 +6,10 @@ import pytest
 
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.alerting import Alerting, AlertingParams
-from tests.streams.alerting import judged
+from tests.streams.alerting import judged, sudden, timeline
 from tests.streams.minutes import START_US
 from topics.control import Deployment, Relayed
-from topics.fields import MINUTE_US
+from topics.fields import MINUTE_US, SECOND_US
 from topics.records import Alert
 from topics.traffic import Tick
 
@@ -18,7 +18,7 @@ Step = tuple[int, str, str, str]
 
 
 def fed(letters: str, params: AlertingParams = DEFAULTS, before: tuple[Any, ...] = ()) -> list[Output]:
-    events = [*before, *(judged(letter, minute) for minute, letter in enumerate(letters))]
+    events = [*before, *timeline(letters)]
     return Alerting(params).step(State(), Batch(0, 1, range(len(events)), events))
 
 
@@ -79,6 +79,73 @@ CASES: list[tuple[str, str, list[Step]]] = [
     ("none leads", "ccc", [(2, "open", "multi_metric", "info")]),
     ("maintenance alerts nobody", "mmmmmm", []),
     (
+        "sudden, then confirmed and resolved as any other",
+        "..!d.....",
+        [
+            (1, "open", "traffic_drop", "critical"),
+            (2, "update", "traffic_drop", "critical"),
+            (7, "resolved", "traffic_drop", "critical"),
+        ],
+    ),
+    (
+        "sudden, confirmed by the second window only",
+        "..!.d",
+        [(1, "open", "traffic_drop", "critical"), (3, "update", "traffic_drop", "critical")],
+    ),
+    (
+        "sudden, and two windows say nothing",
+        "..!....",
+        [(1, "open", "traffic_drop", "critical"), (3, "withdrawn", "traffic_drop", "critical")],
+    ),
+    (
+        "another family's window is no confirmation",
+        "..!xxx.",
+        [
+            (1, "open", "traffic_drop", "critical"),
+            (3, "withdrawn", "traffic_drop", "critical"),
+            (4, "open", "latency_spike", "warning"),
+        ],
+    ),
+    ("sudden in maintenance", "../....", []),
+    (
+        "maintenance does not confirm",
+        "..!mm",
+        [(1, "open", "traffic_drop", "critical"), (3, "withdrawn", "traffic_drop", "critical")],
+    ),
+    (
+        "told again only when graver",
+        "..?**F",
+        [
+            (1, "open", "error_burst", "warning"),
+            (1, "update", "error_burst", "critical"),
+            (2, "update", "error_burst", "critical"),
+        ],
+    ),
+    ("two at once are one incident", "..&", [(1, "open", "traffic_drop", "critical")]),
+    ("an open alert needs no provisional one", "FF?&", [(1, "open", "error_burst", "critical")]),
+    ("sudden before any window is not believed", "!..", []),
+    (
+        "withdrawn, it may come again",
+        "..!..!dd",
+        [
+            (1, "open", "traffic_drop", "critical"),
+            (3, "withdrawn", "traffic_drop", "critical"),
+            (3, "open", "traffic_drop", "critical"),
+            (4, "update", "traffic_drop", "critical"),
+        ],
+    ),
+    (
+        "back soon after it was resolved: the same alert, and not provisional",
+        "..!d.....!d",
+        [
+            (1, "open", "traffic_drop", "critical"),
+            (2, "update", "traffic_drop", "critical"),
+            (7, "resolved", "traffic_drop", "critical"),
+            (7, "update", "traffic_drop", "critical"),
+        ],
+    ),
+    ("answers stopped", "..%..", [(1, "open", "no_answers", "critical"), (3, "withdrawn", "no_answers", "critical")]),
+    (
         "back soon after it was resolved: the same alert, now held twice as long",
         "EE.....EE..........",
         [
@@ -132,6 +199,31 @@ def test_a_folded_family_joins_the_confirmations() -> None:
     alerts = published(fed("bbb....."))
     assert [alert.status for alert in alerts] == ["open", "resolved"]
     assert "duration_us_p50/arima" in alerts[-1].confirmations
+
+
+def test_a_provisional_alert_says_so_until_a_window_confirms_it() -> None:
+    opened, confirmed = published(fed("..!d"))
+    assert (opened.provisional, confirmed.provisional) == (True, False)
+    assert opened.alert == confirmed.alert == opened.id
+    assert opened.time_us == START_US + 2 * MINUTE_US + 20 * SECOND_US
+    assert opened.started_us == confirmed.started_us == opened.time_us - 8 * SECOND_US
+    assert opened.summary == "Provisional, on 8 s of evidence: Traffic drop on m-large: requests stopped."
+    assert (opened.windows, confirmed.windows) == (0, 1)
+    assert opened.confirmations == ["requests/sequential"]
+    assert confirmed.confirmations == ["requests/sequential", "requests/arima", "tokens_per_s/arima"]
+    assert opened.recommended == confirmed.recommended
+
+
+def test_a_withdrawn_alert_says_why() -> None:
+    withdrawn = published(fed("..!...."))[-1]
+    assert withdrawn.provisional
+    assert withdrawn.summary == ("Traffic drop on m-large is withdrawn: 2 minute windows since then do not confirm it.")
+
+
+def test_a_window_that_closed_before_the_finding_does_not_speak_against_it() -> None:
+    events = [*timeline(".."), sudden("!", 3), *timeline("....")[2:]]
+    alerts = published(Alerting(DEFAULTS).step(State(), Batch(0, 1, range(len(events)), events)))
+    assert [(alert.time_us - START_US) // MINUTE_US for alert in alerts] == [3]
 
 
 def test_every_window_is_followed_by_its_tick_and_alerts_pass_before_it() -> None:
@@ -188,5 +280,7 @@ def test_models_long_gone_are_forgotten() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="windows_min"):
         AlertingParams(windows_min=6, windows_of=5)
+    with pytest.raises(ValueError, match="withdraw_after"):
+        AlertingParams(withdraw_after=0)
     with pytest.raises(ValueError, match="resolve_after"):
         AlertingParams(resolve_after=0)

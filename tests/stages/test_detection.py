@@ -9,13 +9,16 @@ from msgspec.structs import replace
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.alerting import Alerting, AlertingParams
 from pipeline.stages.detection import Detection, DetectionParams
+from tests.laws import as_bytes
 from tests.streams.minutes import START_US, Incident, planned, windows
 from topics.control import Deployment, Maintenance, Relayed
-from topics.fields import HOUR_US, MINUTE_US
+from topics.fields import HOUR_US, MINUTE_US, SECOND_US
+from topics.links import Moment, Sudden
 from topics.records import Alert, Anomaly, Judged, MetricWindow
 
 HELD_OUT = range(9_000, 9_004)
 RATES = (150.0, 300.0, 600.0)
+MOMENT_US = 10 * SECOND_US
 
 
 def stepped(events: Sequence[Any], state: State[Any] | None = None) -> list[Output]:
@@ -219,3 +222,101 @@ def test_quiet_traffic_is_quiet() -> None:
     assert len(alerts(judged)) <= 2
     lone: list[Anomaly] = [anomaly for one in judged for anomaly in one.anomalies]
     assert len(lone) < 0.15 * len(judged)
+
+
+def moments(model: str, start_us: int, counts: Sequence[tuple[int, int, int]]) -> list[Moment]:
+    """Ten seconds each of (requests, completions, errors), events spread evenly."""
+    found = []
+    for index, (requests, completions, errors) in enumerate(counts):
+        at_us = start_us + index * MOMENT_US
+        found.append(
+            Moment(
+                model=model,
+                start_us=at_us,
+                end_us=at_us + MOMENT_US,
+                requests=requests,
+                completions=completions,
+                errors=errors,
+                last_request_us=at_us + MOMENT_US - MOMENT_US // (requests + 1) if requests else 0,
+                last_completion_us=at_us + MOMENT_US - MOMENT_US // (completions + 1) if completions else 0,
+            )
+        )
+    return found
+
+
+def sudden_in(counts: Sequence[tuple[int, int, int]], before: Sequence[Any] = ()) -> list[tuple[int, Sudden]]:
+    """What the fast path finds after a window and 12 minutes of 5 requests a second: (seconds after them, what)."""
+    usual = [(50, 50, 0)] * 72
+    events = [*before, windows(4, 1)[0], *moments("m-large", START_US + MINUTE_US, usual + list(counts))]
+    from_us = START_US + MINUTE_US + len(usual) * MOMENT_US
+    found = [output.value for output in stepped(events) if isinstance(output.value, Sudden)]
+    return [((one.time_us - from_us) // SECOND_US, one) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("counts", "metric", "seconds"),
+    [
+        ([(0, 50, 0)] * 3, "requests", 10),
+        ([(20, 50, 0), (0, 30, 0)], "requests", 20),
+        ([(50, 0, 0)] * 3, "completions", 10),
+        ([(50, 50, 50)] * 3, "error_rate", 10),
+        ([(50, 50, 15)] * 3, "error_rate", 10),
+    ],
+    ids=["outage", "outage, begun within", "hang", "storm", "storm of 30 %"],
+)
+def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int]], metric: str, seconds: int) -> None:
+    at, first = sudden_in(counts)[0]
+    assert (at, first.anomalies[0].metric, first.anomalies[0].detector) == (seconds, metric, "sequential")
+    assert first.time_us - 15 * SECOND_US <= first.started_us[0] < first.time_us
+    assert first.suppressed == ""
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [(50, 50, 0)] * 12,
+        [(25, 25, 1)] * 12,
+        [(200, 200, 0)] * 12 + [(50, 50, 0)] * 12,
+        [(50, 50, 1)] * 12,
+    ],
+    ids=["usual", "half the traffic", "back from a surge", "two percent of errors"],
+)
+def test_what_is_no_hard_failure_is_left_to_the_minutes(counts: list[tuple[int, int, int]]) -> None:
+    assert sudden_in(counts) == []
+
+
+def test_answers_that_trail_an_outage_are_no_hang() -> None:
+    outage = [(0, 50, 0), *[(0, 0, 0)] * 11, *[(50, 0, 0)] * 3, *[(50, 50, 0)] * 6]
+    assert {anomaly.metric for _, one in sudden_in(outage) for anomaly in one.anomalies} == {"requests"}
+
+
+def test_a_finding_is_told_for_a_minute_and_not_for_ever() -> None:
+    assert [at for at, _ in sudden_in([(0, 0, 0)] * 60)] == [10, 20, 30, 40, 50, 60]
+
+
+def test_what_is_sudden_in_maintenance_is_recorded_and_suppressed() -> None:
+    span = {"start_us": START_US, "end_us": START_US + HOUR_US}
+    maintenance = Relayed(offset=0, event=Maintenance(id="m", time_us=START_US, model="m-large", **span))
+    (_, first), *_ = sudden_in([(0, 0, 0)], [maintenance])
+    assert first.suppressed.startswith("maintenance until ")
+    assert [anomaly.metric for anomaly in first.anomalies] == ["requests"]
+
+
+def test_moments_of_a_model_without_a_window_and_repeated_ones_are_ignored() -> None:
+    state: State[Any] = State()
+    alone = moments("m-large", START_US, [(50, 50, 0)] * 3)
+    assert stepped(alone, state) == []
+    assert state.values == {}
+    stepped([windows(4, 1)[0], *alone], state)
+    before = as_bytes(state)
+    stepped(alone, state)
+    assert as_bytes(state) == before
+
+
+def test_the_minute_says_too_that_it_hangs() -> None:
+    usual = moments("m-large", START_US + MINUTE_US, [(50, 50, 0)] * 72)
+    silent = replace(windows(4, 14)[13], completions=0, errors=0, requests=300)
+    for window, expected in ((silent, True), (replace(silent, completions=290), False)):
+        outputs = stepped([windows(4, 1)[0], *usual, window])
+        found_in = {f"{a.metric}/{a.detector}" for a in judgements(outputs)[-1].anomalies}
+        assert ("completions/silence" in found_in) is expected

@@ -156,6 +156,31 @@ def test_resolved_reverses_what_can_be_reversed_and_forgets() -> None:
     assert bench.watched() == 0
 
 
+def test_a_provisional_alert_commands_only_what_can_be_undone_until_it_is_confirmed() -> None:
+    bench = Bench()
+    bench.deploy("2.0", stable="1.9")
+    assert brief(bench.alert("error_burst", severity="critical", provisional=True)) == [
+        ("shift_traffic", MODEL, "issued")
+    ]
+    assert brief(bench.alert("error_burst", "update", 1, severity="critical")) == [
+        ("roll_back", MODEL, "pending_approval")
+    ]
+    other = Bench()
+    assert other.alert("traffic_drop", severity="critical", provisional=True) == []
+    assert brief(other.alert("traffic_drop", "update", 1, severity="critical")) == [
+        ("invalidate_cache", MODEL, "issued")
+    ]
+
+
+def test_withdrawn_takes_back_what_was_done_and_forgets() -> None:
+    bench = Bench()
+    (issued,) = bench.alert("no_answers", severity="critical", provisional=True)
+    (undone,) = bench.alert("no_answers", "withdrawn", 2, severity="critical", provisional=True)
+    assert (issued.action, undone.command) == ("shift_traffic", issued.command)
+    assert (undone.state, undone.reason) == ("reversed", "the alert was withdrawn")
+    assert bench.watched() == 0
+
+
 def test_a_dropped_cache_is_not_reversed() -> None:
     bench = Bench()
     bench.alert("traffic_drop")

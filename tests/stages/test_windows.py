@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pipeline.minutes import PROGRESS
@@ -11,6 +12,7 @@ from pipeline.stages.windows import Windows, WindowsParams
 from tests.streams.windows import TURNS, interleaved, partition_logs
 from topics.control import Deployment, Relayed
 from topics.fields import HOUR_US, MINUTE_US, SECOND_US
+from topics.links import Moment
 from topics.records import DeadLetter, Mark, MetricWindow, OrganisationTokens, Sketch, Slice
 
 START_US = 1_790_000_040 * SECOND_US  # a whole minute
@@ -47,6 +49,14 @@ class Log:
             for w in (output.value for output in self.outputs() if output.to == "windows")
         ]
 
+    def moments(self) -> list[tuple[str, int, int, int, int]]:
+        """(model, start in seconds, requests, completions, errors) of what passed to the fast path."""
+        return [
+            (m.model, (m.start_us - START_US) // SECOND_US, m.requests, m.completions, m.errors)
+            for m in (output.value for output in self.outputs())
+            if isinstance(m, Moment)
+        ]
+
 
 def started() -> Log:
     return Log().mark(0, 0).mark(1, 0)
@@ -61,6 +71,32 @@ def test_a_minute_closes_when_every_partition_has_marked_its_end() -> None:
     assert outputs[1].value == window
     assert (window.id, window.time_us, window.start_us, window.end_us) == ("5-107-0", at(60), at(0), at(60))
     assert (window.requests, window.revision) == (7, 0)
+
+
+def test_every_ten_seconds_of_a_known_model_pass_as_a_moment_before_the_window_they_complete() -> None:
+    log = started().slice(0, 0, 3).mark(0, 60).mark(1, 60)
+    log.slice(0, 60, 2, last_request_us=at(63)).slice(1, 60, 4, last_request_us=at(67), completions=3, errors=1)
+    log.slice(1, 110, 1).mark(0, 70).mark(1, 120)
+    assert log.moments() == [("owl", 60, 6, 3, 1)]
+    assert next(o.value for o in log.outputs() if isinstance(o.value, Moment)).last_request_us == at(67)
+    log.mark(0, 120)
+    assert log.moments()[1:] == [*(("owl", start_s, 0, 0, 0) for start_s in (70, 80, 90, 100)), ("owl", 110, 1, 0, 0)]
+    closed = [o.value for o in log.outputs() if o.to == "closed"]
+    assert [type(one) for one in closed[-2:]] == [Moment, MetricWindow]
+
+
+def test_a_correction_changes_no_moment() -> None:
+    log = started().slice(0, 0, 3).mark(0, 60).mark(1, 60)
+    log.slice(0, 60, 2).mark(0, 70).slice(0, 60, 9, revision=1, time_us=at(80)).mark(0, 90).mark(1, 90)
+    assert log.moments() == [("owl", 60, 2, 0, 0), ("owl", 70, 0, 0, 0), ("owl", 80, 0, 0, 0)]
+
+
+def test_moments_may_be_shorter_if_slices_are() -> None:
+    log = Log(WindowsParams(moment_us=5 * SECOND_US)).mark(0, 0).mark(1, 0).slice(0, 0, 1).mark(0, 60).mark(1, 60)
+    log.slice(0, 65, 2).mark(0, 75).mark(1, 75)
+    assert log.moments() == [("owl", 60, 0, 0, 0), ("owl", 65, 2, 0, 0), ("owl", 70, 0, 0, 0)]
+    with pytest.raises(ValueError, match="multiple"):
+        WindowsParams(moment_us=7 * SECOND_US)
 
 
 def test_one_mark_can_close_many_minutes_each_in_order() -> None:
@@ -88,7 +124,7 @@ def test_a_model_is_not_reported_before_its_first_slice_although_that_has_arrive
 
 def test_an_empty_window_has_no_latency_and_no_errors() -> None:
     log = started().slice(0, 0, 1).mark(0, 120).mark(1, 120)
-    empty = [output.value for output in log.outputs() if output.to == "closed"][1]
+    empty = [output.value for output in log.outputs() if output.to == "windows"][1]
     assert (empty.requests, empty.error_rate, empty.tokens_per_s, empty.duration_us_p99) == (0, 0.0, 0.0, None)
 
 
@@ -98,7 +134,12 @@ def test_a_correction_after_the_close_is_a_revision_for_subscribers_only() -> No
     assert log.windows() == [("owl", 0, 0, 3)]  # not before partition 1 has come as far
     outputs = log.mark(1, 70).outputs()
     assert log.windows() == [("owl", 0, 0, 3), ("owl", 0, 1, 5)]
-    assert [o.to for o in outputs] == ["windows", "closed", "windows"]
+    assert [(o.to, type(o.value)) for o in outputs] == [
+        ("windows", MetricWindow),
+        ("closed", MetricWindow),
+        ("closed", Moment),
+        ("windows", MetricWindow),
+    ]
     assert (outputs[-1].value.late_events, outputs[-1].value.time_us) == (2, at(70))
 
 

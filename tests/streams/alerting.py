@@ -5,6 +5,10 @@ e  errors, one witness                             E  errors at 30 %, hard limit
 d  half of the traffic gone                        t  one organisation's tokens   b  E and x together
 p  latency, p50 and PELT's break only              c  a rare combination, two metrics moved, none that leads
 r  one region fails     m  like x, in maintenance
+
+and what the fast path found, 20 s into a minute:
+!  requests stopped   ?  half of the answers failed   %  answers stopped   *  nearly all answers failed   &  ! and *
+/  like !, in maintenance
 """
 
 from typing import Any
@@ -14,7 +18,8 @@ from hypothesis import strategies as st
 from tests.streams.detection import controls
 from tests.streams.minutes import START_US
 from topics.control import Feedback, Relayed
-from topics.fields import MINUTE_US
+from topics.fields import MINUTE_US, SECOND_US
+from topics.links import Sudden
 from topics.records import Anomaly, Judged, MetricWindow
 
 Finding = tuple[str, str, float, float]  # metric, detector, actual, expected
@@ -46,6 +51,45 @@ LETTERS: dict[str, tuple[Finding, ...]] = {
     "c": (COMBINED, ("tokens_per_s", "arima", 900.0, 3000.0), ("duration_us_p50", "arima", 1e6, 4e6)),
     "m": (P50, FIRST),
 }
+
+
+SUDDEN: dict[str, tuple[Finding, ...]] = {
+    "!": (("requests", "sequential", 0.0, 40.0),),
+    "?": (("error_rate", "sequential", 0.5, 0.005),),
+    "*": (("error_rate", "sequential", 0.9, 0.005),),
+    "%": (("completions", "sequential", 1.0, 50.0),),
+    "/": (("requests", "sequential", 0.0, 40.0),),
+    "&": (("requests", "sequential", 0.0, 40.0), ("error_rate", "sequential", 0.9, 0.005)),
+}
+
+
+def sudden(letter: str, minute: int, model: str = "m-large", seconds: int = 20) -> Sudden:
+    """What the fast path found in that minute."""
+    time_us = START_US + minute * MINUTE_US + seconds * SECOND_US
+    anomalies = [
+        Anomaly(
+            id=f"s-{minute}-{index}",
+            time_us=time_us,
+            model=model,
+            window_start_us=time_us - 10 * SECOND_US,
+            metric=metric,
+            detector=detector,
+            score=0.7,
+            actual=actual,
+            expected=expected,
+            low=0.0,
+            high=2.0 * expected,
+            explanation=f"{metric} stopped.",
+        )
+        for index, (metric, detector, actual, expected) in enumerate(SUDDEN[letter])
+    ]
+    return Sudden(
+        model=model,
+        time_us=time_us,
+        anomalies=anomalies,
+        started_us=[time_us - 8 * SECOND_US] * len(anomalies),
+        suppressed="maintenance" if letter == "/" else "",
+    )
 
 
 def judged(letter: str, minute: int, model: str = "m-large") -> Judged:
@@ -82,6 +126,18 @@ def judged(letter: str, minute: int, model: str = "m-large") -> Judged:
     )
 
 
+def timeline(letters: str, model: str = "m-large") -> list[Judged | Sudden]:
+    """What the letters stand for; a sudden finding lies 20 s into the minute of the next window."""
+    minute, events = 0, list[Judged | Sudden]()
+    for letter in letters:
+        if letter in SUDDEN:
+            events.append(sudden(letter, minute, model))
+        else:
+            events.append(judged(letter, minute, model))
+            minute += 1
+    return events
+
+
 def _anomaly(index: int, window: MetricWindow, finding: Finding) -> Anomaly:
     metric, detector, actual, expected = finding
     return Anomaly(
@@ -111,7 +167,8 @@ def verdicts(draw: st.DrawFn) -> Feedback:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Any]:
-    """Two models minute by minute: runs of one letter, as incidents are, between quiet ones; a night or two between."""
+    """Two models minute by minute: runs of one letter, as incidents are, between quiet ones, with sudden findings in
+    them; a night or two between."""
     runs = st.lists(st.tuples(st.sampled_from(sorted(LETTERS)), st.integers(1, 7)), min_size=2, max_size=12)
     drawn = {model: "".join(letter * n for letter, n in draw(runs)) for model in ("m-large", "m-small")}
     minutes = max(len(letters) for letters in drawn.values())
@@ -122,6 +179,10 @@ def streams(draw: st.DrawFn) -> list[Any]:
         for model, letters in drawn.items()
         if minute < len(letters)
     ]
+    for letter, place in draw(st.lists(st.tuples(st.sampled_from(sorted(SUDDEN)), st.integers(0, 40)), max_size=6)):
+        at = place % (len(events) + 1)
+        minute = (events[at].time_us - START_US) // MINUTE_US - 1 if at < len(events) else minutes
+        events = [*events[:at], sudden(letter, minute, draw(st.sampled_from(sorted(drawn)))), *events[at:]]
     said = [*draw(st.lists(controls(), max_size=3)), *draw(st.lists(verdicts(), max_size=20))]
     for offset, control in enumerate(said):
         events.insert(draw(st.integers(0, len(events))), Relayed(offset=offset, event=control))

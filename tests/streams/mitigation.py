@@ -31,7 +31,8 @@ def alerts(draw: st.DrawFn) -> Alert:
         id="unnumbered",
         time_us=START_US,
         alert=f"a0-{number}-0",
-        status=draw(st.sampled_from(["open", "open", "update", "update", "resolved"])),
+        status=draw(st.sampled_from(["open", "open", "update", "update", "resolved", "withdrawn"])),
+        provisional=draw(st.booleans()),
         severity=draw(st.sampled_from(["info", "warning", "critical"])),
         kind=KINDS[number],
         model=MODELS[number // 3],  # a model has several alerts, which want the same things
