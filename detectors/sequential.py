@@ -41,7 +41,7 @@ Mathematical Statistics 42, 1971. Dispersion by quasi-likelihood: Wedderburn, Bi
 ...     round(alarm.value, 1), alarm.ringing
 (0.0, False)
 (9.5, False)
-(27.1, True)
+(54.3, True)
 """
 
 import math
