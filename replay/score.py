@@ -150,7 +150,7 @@ def _alert_life(steps: list[Alert], commands: list[CommandLife]) -> AlertLife:
         resolved_us=last.time_us if last.status in ("resolved", "withdrawn") else None,
         windows=last.windows,
         confirmations=sorted({name for step in steps for name in step.confirmations}),
-        summary=(confirmed or first).summary,
+        summary=first.summary,
         commands=commands,
         provisional=first.provisional,
         confirmed_us=confirmed.time_us if confirmed else None,

@@ -81,14 +81,16 @@ def look(fast: Fast, moment: Moment, usual: Rate, params: FastParams) -> list[Fo
     return found
 
 
-def _since(moment: Moment, last_us: int) -> float:
-    """The share of the moment after its last event."""
+def _since(moment: Moment, count: int, last_us: int) -> float:
+    """The share of the moment after its last event; 0 where slices do not say when that was."""
+    if count and not last_us:
+        return 0.0
     length_us = moment.end_us - moment.start_us
     return min((moment.end_us - max(last_us, moment.start_us)) / length_us, 1.0)
 
 
 def _weigh_outage(fast: Fast, moment: Moment, tests: SequentialParams) -> None:
-    since = _since(moment, moment.last_request_us)
+    since = _since(moment, moment.requests, moment.last_request_us)
     sequential.weigh(fast.outage, tests, *sequential.silence(fast.requests, tests, moment.requests, since))
 
 
@@ -100,7 +102,7 @@ def _weigh_hang(fast: Fast, moment: Moment, params: FastParams) -> None:
     else:
         fast.trailing = max(fast.trailing - 1, 0)
     going_on = moment.requests >= params.going_on * sequential.usual(fast.requests)
-    since = _since(moment, moment.last_completion_us)
+    since = _since(moment, moment.completions, moment.last_completion_us)
     evidence, per_step = sequential.silence(fast.completions, tests, moment.completions, since)
     if fast.trailing or not going_on:
         evidence = Evidence(-fast.hang.value, 0.0, 0.0, 0.0, 0.0, judged=False)
