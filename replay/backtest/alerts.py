@@ -58,7 +58,7 @@ def judge(source: Input, watched: Watched, labels: Sequence[Label], prefix: str,
 
 def _lives(watched: Watched) -> list[AlertLife]:
     collected = Collected()
-    collected.alerts = watched.alerts
+    collected.alerts = watched.within()
     return alert_lives(collected)
 
 

@@ -71,11 +71,13 @@ def run(
         opened = open_source(source.path, seed=seed)
         driver = _driver(source, settings, watched, ("traffic",) if opened.relayed else ())
         size = source.path.stat().st_size / max(opened.events_hint, 1)
+        watched.last_request_us = opened.end_us
         driver.feed(_told(opened.events(), size, advance))
         driver.finish()
     elif source.content == "slices":
         driver = _driver(source, settings, watched, ("slices",))
-        driver.feed_records("slices", 0, _decoded(source.path, Slice | Mark, notes, advance))
+        slices = _decoded(source.path, Slice | Mark, notes, advance)
+        driver.feed_records("slices", 0, watched.last_of_requests(slices))
     else:
         driver = _driver(source, settings, watched, ())
         windows = _decoded(source.path, MetricWindow, notes, advance)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline.judging.metrics import MEASURES
 from replay.collect import RECORDS_MAX
-from topics.records import Alert, Judged, MetricWindow
+from topics.records import Alert, Judged, Mark, MetricWindow, Slice
 
 MODELS_MAX = 1_000
 WINDOWS_MAX = 2_000_000  # of all models: four weeks of fifty
@@ -65,6 +65,7 @@ class Watched:
         self.windows = 0
         self.dropped: Counter[str] = Counter()
         self.dead: Counter[str] = Counter()
+        self.last_request_us: int | None = None  # of the recording, where that is known
 
     def judged(self, judged: Judged) -> None:
         """Take one window with its forecasts and findings."""
@@ -92,6 +93,24 @@ class Watched:
                 self.dropped["alerts"] += 1
         elif alias == "dead-letters":
             self.dead[value.reason] += 1
+
+    def last_of_requests(self, records: Iterator[Slice | Mark]) -> Iterator[Slice | Mark]:
+        """The records as they are, while their last request is noted."""
+        for record in records:
+            if isinstance(record, Slice) and record.last_request_us > (self.last_request_us or 0):
+                self.last_request_us = record.last_request_us
+            yield record
+
+    def within(self) -> dict[str, Alert]:
+        """The alerts, but for those that open after the last request: that a recording ends is no incident."""
+        if self.last_request_us is None:
+            return self.alerts
+        after = {
+            alert.alert
+            for alert in self.alerts.values()
+            if alert.status == "open" and alert.time_us > self.last_request_us
+        }
+        return {id_: alert for id_, alert in self.alerts.items() if alert.alert not in after}
 
     def first_of_each(self, windows: Iterator[MetricWindow]) -> Iterator[MetricWindow]:
         """The windows that detection judges live: the first publication of each."""
