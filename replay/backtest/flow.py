@@ -71,8 +71,7 @@ def run(
         opened = open_source(source.path, seed=seed)
         driver = _driver(source, settings, watched, ("traffic",) if opened.relayed else ())
         size = source.path.stat().st_size / max(opened.events_hint, 1)
-        watched.last_request_us = opened.end_us
-        driver.feed(_told(opened.events(), size, advance))
+        driver.feed(watched.last_of_requests(_told(opened.events(), size, advance)))
         driver.finish()
     elif source.content == "slices":
         driver = _driver(source, settings, watched, ("slices",))

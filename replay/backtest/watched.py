@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from pipeline.judging.metrics import MEASURES
 from replay.collect import RECORDS_MAX
-from topics.records import Alert, Judged, Mark, MetricWindow, Slice
+from topics.records import Alert, Judged, MetricWindow, Slice
+from topics.traffic import Request
 
 MODELS_MAX = 1_000
 WINDOWS_MAX = 2_000_000  # of all models: four weeks of fifty
@@ -94,12 +95,14 @@ class Watched:
         elif alias == "dead-letters":
             self.dead[value.reason] += 1
 
-    def last_of_requests(self, records: Iterator[Slice | Mark]) -> Iterator[Slice | Mark]:
-        """The records as they are, while their last request is noted."""
-        for record in records:
-            if isinstance(record, Slice) and record.last_request_us > (self.last_request_us or 0):
-                self.last_request_us = record.last_request_us
-            yield record
+    def last_of_requests(self, events: Iterator[Any]) -> Iterator[Any]:
+        """Traffic or slices as they are, while the time of the last request is noted."""
+        for event in events:
+            kind = type(event)
+            if kind is Request or kind is Slice:
+                last_us = event.time_us if kind is Request else event.last_request_us
+                self.last_request_us = max(last_us, self.last_request_us or 0)
+            yield event
 
     def within(self) -> dict[str, Alert]:
         """The alerts, but for those that open after the last request: that a recording ends is no incident."""
