@@ -19,6 +19,7 @@ KINDS = (
     "token_surge",
     "cost_anomaly",
     "multi_metric",
+    "announced_change",
     "unheard_of",
 )
 
