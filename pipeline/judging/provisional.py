@@ -9,7 +9,8 @@ family whose alert is open needs none; an alert resolved a moment ago comes back
 that begins with another family's alert and is no graver is that incident showing elsewhere.
 
 Sensitivity holds here as for windows: traffic and answers must be out by k times the test's threshold, errors beyond
-the hard limit of 5 % always speak. What a maintenance or an announced launch explains raises nothing.
+the hard limit of 5 % always speak. It only delays: evidence of `SPEAKS_AFTER_US` speaks at any k, and what has been
+raised is confirmed at k = 1. What a maintenance or an announced launch explains raises nothing.
 """
 
 from collections.abc import Iterator
@@ -22,9 +23,11 @@ from pipeline.judging.families import FAMILIES, RANK, Family, direction, kind, s
 from pipeline.judging.grading import LAUNCHED
 from pipeline.judging.sensitivity import SensitivityParams
 from pipeline.judging.watches import Model, Watch
-from topics.fields import Severity
+from topics.fields import MINUTE_US, Severity
 from topics.links import Sudden
 from topics.records import Anomaly, Judged
+
+SPEAKS_AFTER_US = MINUTE_US  # a test that rings is told of for as long (FastParams.told_moments)
 
 
 class Step(NamedTuple):
@@ -51,7 +54,8 @@ def raised_by(model: Model, sudden: Sudden, known: Context, params: Raising) -> 
     for lead, started_us in zip(sudden.anomalies, sudden.started_us, strict=True):
         family = next(family for family in FAMILIES if (lead.metric, direction(lead)) in family.leads)
         watch = model.watches[family.name]
-        if not _speaks(watch, family, lead, params) or _explained(family, sudden, lead, known):
+        lasted_us = sudden.time_us - started_us
+        if not _speaks(watch, family, lead, lasted_us, params) or _explained(family, sudden, lead, known):
             continue
         graded = severity(family, sudden)
         if watch.open is not None:
@@ -65,9 +69,9 @@ def raised_by(model: Model, sudden: Sudden, known: Context, params: Raising) -> 
             yield Step(family, watch, status, lead)
 
 
-def _speaks(watch: Watch, family: Family, lead: Anomaly, params: Raising) -> bool:
+def _speaks(watch: Watch, family: Family, lead: Anomaly, lasted_us: int, params: Raising) -> bool:
     k = sensitivity.in_force(watch.sensitivity, params.sensitivity)
-    return family.name == "errors" or sensitivity.reach(lead) >= k
+    return family.name == "errors" or lasted_us >= SPEAKS_AFTER_US or sensitivity.reach(lead) >= k
 
 
 def _explained(family: Family, sudden: Sudden, lead: Anomaly, known: Context) -> bool:

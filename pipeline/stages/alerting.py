@@ -196,9 +196,7 @@ class Alerting:
         alerts = []
         for family in FAMILIES:
             watch = model.watches[family.name]
-            heard = sensitivity.weighed(
-                judged, family, sensitivity.in_force(watch.sensitivity, self.params.sensitivity)
-            )
+            heard = self._heard(family, watch, judged)
             status = self._watch(model, family, watch, heard, known)
             if watch.open is None or not status:
                 continue
@@ -214,6 +212,12 @@ class Alerting:
         model.windows += 1
         state.put(f"model/{name}", model)
         return alerts, self._thresholds(state, partition, offset, name, model) if changed else None
+
+    def _heard(self, family: Family, watch: Watch, judged: Judged) -> Judged:
+        """The window as the family sees it; whole while it is to confirm what the fast path has raised."""
+        if watch.open is not None and watch.open.provisional:
+            return judged
+        return sensitivity.weighed(judged, family, sensitivity.in_force(watch.sensitivity, self.params.sensitivity))
 
     def _thresholds(self, state: State[Any], partition: int, offset: int, name: str, model: Model) -> Thresholds:
         id_ = next_id(state, partition, offset, prefix="t")

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.alerting import Alerting, AlertingParams
-from tests.streams.alerting import judged
+from tests.streams.alerting import judged, sudden
 from tests.streams.minutes import START_US
 from topics.control import Feedback, Launch, Relayed
-from topics.fields import HOUR_US, MINUTE_US
+from topics.fields import HOUR_US, MINUTE_US, SECOND_US
 from topics.records import Alert, FamilyThreshold, Thresholds
 
 DAY_MINUTES = 24 * 60
@@ -32,6 +33,13 @@ class Line:
         for letter in letters:
             self._feed(judged(letter, self.minute, model))
             self.minute += 1
+        return [output.value for output in self.outputs[before:] if output.to == "alerts"]
+
+    def sudden(self, letter: str, lasted_s: int) -> list[Alert]:
+        """The fast path has found something for so long; the alerts published of it."""
+        before = len(self.outputs)
+        found = sudden(letter, self.minute, seconds=lasted_s)
+        self._feed(replace(found, started_us=[found.time_us - lasted_s * SECOND_US for _ in found.anomalies]))
         return [output.value for output in self.outputs[before:] if output.to == "alerts"]
 
     def say(self, alert: str, verdict: Any) -> None:
@@ -115,6 +123,16 @@ def test_a_hard_limit_is_never_silent() -> None:
     assert line.threshold("errors").k == 4.0
     assert opened(line.windows("EE" + QUIET)) == []
     assert len(opened(line.windows("EEE" + QUIET))) == 1  # one window later than at first
+
+
+def test_the_fast_path_is_only_delayed() -> None:
+    line = Line(AT_ALL)
+    judged_false(line, 7, "dddd")  # a drop to a quarter
+    assert line.threshold("traffic").k > 2.4
+    assert line.sudden("!", lasted_s=20) == []
+    (alert,) = line.sudden("!", lasted_s=60)
+    assert (alert.status, alert.provisional) == ("open", True)
+    assert [(each.status, each.provisional) for each in line.windows("d")] == [("update", False)]
 
 
 @pytest.mark.parametrize(
