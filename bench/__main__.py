@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.status import Status
 
 from bench.decisions import path, quota
+from bench.detection import detection
 from bench.growth import growth
 from bench.latency import latency
 from bench.memory import memory
@@ -43,6 +44,9 @@ class Bench:
 
 BENCHES: dict[str, Bench] = {
     "stages": Bench(stages, 1, "decoding and each chain of stages, in this process"),
+    "detection": Bench(
+        detection, 4, "detection of 1,000 series: series a minute, decision time, state, against refits"
+    ),
     "windows": Bench(windows, 12, "windows end to end, events per CPU-second; --peers: ours and the peers' (an hour)"),
     "quota": Bench(quota, 6, "quota decisions end to end"),
     "path": Bench(path, 6, "the whole request path with 300-character prompts"),

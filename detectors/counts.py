@@ -104,7 +104,8 @@ class Rate(Detector[tuple[int, int] | None, RateState]):
         if x is None or x[1] < 1:
             return
         events, trials = _checked(x)
-        learnt = min(float(events), self.tolerated * trials) if self.score(x).anomalous else float(events)
+        usual = self.tolerated * trials  # no more than this is never anomalous, and most windows need no tail
+        learnt = usual if events > usual and self.score(x).anomalous else float(events)
         self.state.events = self.state.events * self._keep + learnt
         self.state.trials = self.state.trials * self._keep + trials
         self.state.learned += 1

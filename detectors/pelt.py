@@ -28,13 +28,13 @@ False
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import msgspec
 import numpy as np
 
 from detectors.base import ABSTAIN, Detector, Verdict, finite, sigmas_between, squash
-from detectors.robust import MAD_TO_SIGMA, median, sigma_robust
+from detectors.robust import MAD_TO_SIGMA, median
+from detectors.rows import median_of, sigma_of
 
 
 class PeltParams(msgspec.Struct, frozen=True):
@@ -146,8 +146,8 @@ def spread_of_neighbours(values: Sequence[float]) -> float:
     >>> round(spread_of_neighbours([0.0, 1.0, 0.0, 2.0, 1.0, 0.0]), 2)
     1.05
     """
-    differences = [b - a for a, b in pairwise(values)]
-    if not differences:
+    differences = np.diff(np.array(values))[None, :]
+    if not differences.size:
         return 0.0
-    typical = MAD_TO_SIGMA * median([abs(d) for d in differences])
-    return max(typical, 0.5 * sigma_robust(differences)) / math.sqrt(2.0)
+    typical = MAD_TO_SIGMA * float(median_of(np.abs(differences))[0])
+    return max(typical, 0.5 * float(sigma_of(differences)[0])) / math.sqrt(2.0)

@@ -51,7 +51,7 @@ SLOT_US = 300_000_000
 SLOTS = DAY_US // SLOT_US
 HOURS = 24
 DAYS_MAX = 14
-WEEK = 7
+WEEK, WORKING_DAYS = 7, 5
 EPOCH_WEEKDAY = 3  # day 0 of the epoch was a Thursday; Monday is 0
 WORKING, WEEKEND = 0, 1
 ROUNDS = 4
@@ -93,7 +93,7 @@ def is_weekend(day: int) -> bool:
     >>> [is_weekend(day) for day in range(7)]
     [False, False, True, True, False, False, False]
     """
-    return (day + EPOCH_WEEKDAY) % WEEK >= 5
+    return (day + EPOCH_WEEKDAY) % WEEK >= WORKING_DAYS
 
 
 def learnt(timeline: Array, end_slot: int) -> Array | None:
@@ -160,16 +160,20 @@ def _smoothed(shape: Array, reach: int) -> Array:
     return smooth
 
 
-def profile_at(profile: NDArray[np.floating[Any]], time_us: int) -> Array:
-    """p at a moment, on the straight line between the middles of slots; `profile` is [..., kind, slot of the day]."""
-    slot, within = divmod(time_us - SLOT_US // 2, SLOT_US)
+def profile_at(profile: NDArray[np.floating[Any]], times_us: int | NDArray[np.int64]) -> Array:
+    """p at one moment or several, on the straight line between the middles of slots.
+
+    profile  [..., kind, slot of the day]; the answer has the moments' shape in place of the last two dimensions
+    """
+    slot, within = np.divmod(np.asarray(times_us, dtype=np.int64) - SLOT_US // 2, SLOT_US)
     share = within / SLOT_US
-    return _slot(profile, slot) * (1.0 - share) + _slot(profile, slot + 1) * share
+    return np.asarray(_slot(profile, slot) * (1.0 - share) + _slot(profile, slot + 1) * share)
 
 
-def _slot(profile: NDArray[np.floating[Any]], slot: int) -> Array:
-    day, of_day = divmod(slot, SLOTS)
-    return np.asarray(profile[..., WEEKEND if is_weekend(day) else WORKING, of_day], dtype=np.float64)
+def _slot(profile: NDArray[np.floating[Any]], slot: NDArray[np.int64]) -> Array:
+    day, of_day = np.divmod(slot, SLOTS)
+    kind = np.where((day + EPOCH_WEEKDAY) % WEEK >= WORKING_DAYS, WEEKEND, WORKING)
+    return np.asarray(profile[..., kind, of_day], dtype=np.float64)
 
 
 def noise_learnt(errors: Array) -> Array:

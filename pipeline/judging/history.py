@@ -88,15 +88,17 @@ def recent(state: State[Any], model: str, hours: list[int], learned: int, window
     return Past(learned - len(rows), values, rows[:, FLAGS].astype(np.int64))
 
 
-def reprofile(state: State[Any], model: str, hours: list[int], metric: int, profile_at: Callable[[int], float]) -> None:
+def reprofile(
+    state: State[Any], model: str, hours: list[int], metric: int, profile_at: Callable[[NDArray[np.int64]], Array]
+) -> None:
     """Say one metric's past anew, above another profile, which is asked for at the starts of windows in µs."""
     for hour in hours:
         chunk = state.get(_key(model, hour))
         if chunk is None:
             continue
         rows = _rows(chunk.rows).copy()
-        starts = (hour * HOUR_US + int(minute) * MINUTE_US for minute in rows[:, MINUTE])
-        anew = np.array([profile_at(start) for start in starts], dtype=np.float32)
+        starts = hour * HOUR_US + rows[:, MINUTE].astype(np.int64) * MINUTE_US
+        anew = profile_at(starts).astype(np.float32)
         rows[:, VALUES + metric] += rows[:, PROFILE + metric] - anew
         rows[:, PROFILE + metric] = anew
         state.put(_key(model, hour), Hour(rows.tobytes()))

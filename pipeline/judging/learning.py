@@ -142,7 +142,8 @@ class Learning:
         one, column = model.tracks[FORECAST[i].metric], INDEX[FORECAST[i].metric]
         if self.params.seasonal and season.relearn(state, name, model.days, i, model.slot):
             profile, weight = season.profile_of(state, name, i), one.trust.weight
-            history.reprofile(state, name, model.hours, column, lambda us: weight * float(profile_at(profile, us)))
+            history.reprofile(state, name, model.hours, column, lambda us: weight * profile_at(profile, us))
         past = history.recent(state, name, model.hours, model.learned, self.params.arima.fit_points_max)
         values = past.values[max(one.since - past.first, 0) :, column].tolist()
         refit(one.arima, [x if x == x else None for x in values], self.params.arima)
+        one.arima.fit_due = track.windows_to_fit(self.params, name, i, one.arima.learned)

@@ -25,7 +25,7 @@ from pipeline.judging.track import Track, TrackParams
 
 BAND_SIGMAS = 3.0  # the interval shown for a CUSUM finding, which has none of its own
 MOVED_WINDOWS = 4  # the newest, whose median says whether a level may have changed
-MOVED_SHARE = 0.5  # of the effect that matters: less is not looked at for breaks
+MOVED_SHARE = 0.8  # of the effect that matters: less is not looked at for breaks
 
 Mask = NDArray[np.bool_]
 

@@ -6,7 +6,8 @@ that break on.
 
 Everything is learnt anew once a day (`arima.refit_every`), each metric of each model at a minute of its own, which a
 hash says, so that no window waits for many: the seasonal profile, and the ARIMA of what remains above it. The first fit
-comes after `arima.fit_after` windows and up to STAGGER more.
+comes after `arima.fit_after` windows and up to FIRST_SPREAD more; the second, which is the first with a profile, after
+a day and up to DAY_SPREAD windows more.
 """
 
 from zlib import crc32
@@ -22,7 +23,8 @@ from pipeline.judging.baseline import DriftParams
 from pipeline.judging.metrics import FORECAST, Measure, unscaled, upwards
 from pipeline.judging.season import Sums
 
-STAGGER = 90
+FIRST_SPREAD = 90
+DAY_WINDOWS, DAY_SPREAD = 1440, 360
 
 
 class TrackParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,8 +57,23 @@ class Track(Struct):
 
 def fresh(params: TrackParams, model: str, metric: int) -> Track:
     """Of a model never seen; `metric` counts FORECAST."""
-    stagger = (crc32(model.encode()) + metric * STAGGER // len(FORECAST)) % STAGGER
-    return Track(ArimaState(fit_due=params.arima.fit_after + stagger), ThresholdState(k=params.threshold.k_start))
+    due = windows_to_fit(params, model, metric, 0)
+    return Track(ArimaState(fit_due=due), ThresholdState(k=params.threshold.k_start))
+
+
+def windows_to_fit(params: TrackParams, model: str, metric: int, learned: int) -> int:
+    """Windows from now, when `learned` have been, to the next fit. The first two are spread widely, later ones evenly.
+
+    >>> [windows_to_fit(TrackParams(), "m", 0, learned) for learned in (0, 30, 1440, 2880)]
+    [109, 1726, 1265, 1265]
+    """
+    share = (crc32(model.encode()) / 2**32 + metric / len(FORECAST)) % 1.0
+    if learned < params.arima.fit_after:
+        return params.arima.fit_after + int(FIRST_SPREAD * share) - learned
+    if learned < DAY_WINDOWS:
+        return DAY_WINDOWS + int(DAY_SPREAD * share) - learned
+    every = params.arima.refit_every
+    return every // 2 + (int(every * share) - learned - every // 2) % every
 
 
 def learn(track: Track, found: bool, flagged: bool, lone: bool, params: TrackParams) -> None:

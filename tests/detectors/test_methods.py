@@ -11,20 +11,33 @@ from sklearn.ensemble import IsolationForest as Reference
 from detectors.arima import Arima, ArimaParams
 from detectors.consensus import ConsensusParams, ConsensusState, Vote, step, weigh
 from detectors.counts import Rate, RateParams, binomial_tail, critical_rate
-from detectors.isolation_forest import ForestParams, IsolationForest, Trees
+from detectors.isolation_forest import ForestParams, IsolationForest
+from detectors.isolation_trees import grow
 from detectors.level import Level, LevelParams
 from detectors.pelt import Pelt, PeltParams, find_breaks, spread_of_neighbours
 from detectors.robust import SortedWindow, mad, median
 from detectors.threshold import ThresholdParams, judge_many, start
 
 
-def test_forest_scores_equal_scikit_learns() -> None:
-    vectors = np.random.default_rng(2).lognormal(size=(120, 3))
-    ours = Trees.fit(vectors, ForestParams(seed=7), refit=0)
-    theirs = Reference(n_estimators=100, max_samples=120, random_state=7 * 1_000_003).fit(vectors)
-    probes = np.vstack([vectors[:40], [[1e9, -1e9, 0.0], [50.0, 1.0, 1.0]]])
-    expected = -theirs.score_samples(probes)
-    assert [ours.score(list(v)) for v in probes] == pytest.approx(list(expected), abs=1e-12)
+@pytest.mark.parametrize("sample_max", [256, 64], ids=["all rows", "a sample"])
+def test_forest_scores_agree_with_scikit_learns_as_its_own_do_with_each_other(sample_max: int) -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.lognormal(size=(120, 3))
+    probes = np.vstack([vectors[:40], rng.lognormal(sigma=2.0, size=(40, 3)), [[1e9, -1e9, 0.0], [50.0, 1.0, 1.0]]])
+
+    def theirs(seed: int) -> np.ndarray:
+        forest = Reference(n_estimators=100, max_samples=min(sample_max, 120), random_state=seed)
+        return -forest.fit(vectors).score_samples(probes)
+
+    ours = np.mean([grow(vectors, 100, sample_max, seed).score(probes) for seed in range(6)], axis=0)
+    half, other = (np.mean([theirs(seed) for seed in seeds], axis=0) for seeds in (range(6), range(6, 12)))
+    assert np.abs(ours - half).max() < 1.5 * np.abs(other - half).max() + 0.005
+    assert abs(float(np.mean(ours - half))) < 0.004
+
+
+def test_equal_rows_and_single_ones_are_leaves() -> None:
+    assert grow(np.full((20, 3), 7.0), 10, 256, 0).score(np.full((1, 3), 7.0)) == pytest.approx(0.5)
+    assert np.isfinite(grow(np.ones((1, 2)), 5, 256, 0).score(np.zeros((1, 2)))).all()
 
 
 def test_forest_sees_an_odd_combination_of_ordinary_values() -> None:

@@ -1,0 +1,165 @@
+"""What detection costs in this process, without Kafka: windows of many models, all metrics, the full ensemble.
+
+A series is one metric of one model; the decision time is that of one call with the windows of all models of one minute,
+as when the watermark closes it. The windows are MINUTES real-looking ones of MADE models (daily shape, noise, now and
+then a spike or a drop), lent to all the others with a shift in time, so that every model has another minute of its day.
+The first PREPARED_MINUTES warm everything up, refits and forests included, and are not measured; then every model has
+its daily refits within DAY minutes, so a stretch of MEASURED_MINUTES has its share of them.
+
+The naive peer fits statsmodels' ARIMA(1,0,0) on the last 180 windows, for every series in every window, and forecasts.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+import detectors
+from bench.plan import Plan
+from bench.results import Row
+from detectors.arima import one_thread
+from pipeline.judging.metrics import MEASURES
+from pipeline.stage import Batch, State
+from pipeline.stages.detection import Detection, DetectionParams
+from topics.fields import MINUTE_US
+from topics.records import MetricWindow, OrganisationTokens
+
+MODELS = 143
+MADE = 13
+PREPARED_MINUTES = 300
+MEASURED_MINUTES = 600
+DAY = 1440
+START_US = 1_780_272_000_000_000
+SPIKES = 0.002  # of the windows begin an incident
+INCIDENT_MINUTES = 12
+ORGANISATIONS = 8
+NAIVE_FITS = 20
+NAIVE_WINDOWS = 180
+SERIES_A_MINUTE = 100_000.0
+DECISION_MS = 100.0
+
+
+async def detection(plan: Plan) -> list[Row]:
+    """Series a minute on one core, the decision's time, the state's size, and the ratio to a refit a window."""
+    detectors.preload()
+    minutes = plan.scaled(MEASURED_MINUTES)
+    rates, medians, tails, slowest = [], [], [], []
+    for repeat in range(min(plan.repeats, 3)):
+        plan.say(f"detection: {repeat + 1} of {min(plan.repeats, 3)}")
+        spent, state = _measured(minutes, repeat)
+        rates.append(60.0 * MODELS * len(MEASURES) * len(spent) / sum(spent))
+        medians.append(1e3 * statistics.median(spent))
+        tails.append(1e3 * float(np.quantile(spent, 0.99)))
+        slowest.append(1e3 * max(spent))
+    plan.say("detection: the naive peer")
+    naive_s = _naive(plan.scaled(NAIVE_FITS))
+    ratios = [naive_s * rate / 60.0 for rate in rates]
+    size = f"{MODELS} models of {len(MEASURES)} metrics"
+    return [
+        Row(
+            bench="detection",
+            what="series a minute on one core",
+            values=rates,
+            unit="series/min",
+            target=SERIES_A_MINUTE,
+            note=size,
+        ),
+        _row("decision at the close of a window, p50", medians, "ms"),
+        _row("decision at the close of a window, p99", tails, "ms", DECISION_MS),
+        _row("the slowest decision", slowest, "ms"),
+        _row("state, as checkpoints hold it", [_state_bytes(state)], "bytes/series"),
+        Row(bench="detection", what="against a statsmodels ARIMA refit a window", values=ratios, unit="times"),
+    ]
+
+
+def _row(what: str, values: list[float], unit: str, target: float | None = None) -> Row:
+    return Row(bench="detection", what=what, values=values, unit=unit, target=target, better="less")
+
+
+def _measured(minutes: int, seed: int) -> tuple[list[float], State]:
+    """Seconds of processor time of each minute's decision, and the state that was reached."""
+    stage, state = Detection(DetectionParams()), State()
+    spent = []
+    for number, windows in enumerate(_minutes(PREPARED_MINUTES + minutes, seed)):
+        batch = Batch(0, 1, range(number * MODELS, (number + 1) * MODELS), windows)
+        began = time.process_time()
+        stage.step(state, batch)
+        spent.append(time.process_time() - began)
+        state.dirty.clear()
+    return spent[PREPARED_MINUTES:], state
+
+
+def _state_bytes(state: State) -> float:
+    encode = msgspec.msgpack.Encoder().encode
+    return sum(len(key) + len(encode(value)) for key, value in state.values.items()) / (MODELS * len(MEASURES))
+
+
+def _minutes(minutes: int, seed: int) -> Iterator[list[MetricWindow]]:
+    """Minute by minute the windows of all models."""
+    made = [_windows(np.random.default_rng([seed, number]), minutes + MODELS) for number in range(MADE)]
+    for minute in range(minutes):
+        yield [_lent(made[model % MADE][minute + model], model, minute) for model in range(MODELS)]
+
+
+def _lent(window: MetricWindow, model: int, minute: int) -> MetricWindow:
+    start_us = START_US + minute * MINUTE_US
+    return replace(window, model=f"model-{model}", start_us=start_us, end_us=start_us + MINUTE_US)
+
+
+def _windows(rng: np.random.Generator, minutes: int) -> list[MetricWindow]:
+    at = np.arange(minutes) + int(rng.integers(DAY))
+    load = 400.0 * np.exp(0.6 * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.06, minutes))
+    latency = 3e6 * np.exp(0.2 * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.05, minutes))
+    sick = np.convolve(rng.random(minutes) < SPIKES, np.ones(INCIDENT_MINUTES))[:minutes] > 0
+    requests = rng.poisson(load)
+    tails = np.exp(rng.normal(0, 0.15, minutes))
+    shares = rng.dirichlet(np.full(ORGANISATIONS, 2.0))
+    return [
+        _window(int(requests[i]), float(latency[i] * (3.0 if sick[i] else 1.0)), float(tails[i]), rng, shares)
+        for i in range(minutes)
+    ]
+
+
+def _window(requests: int, p50: float, tail: float, rng: np.random.Generator, shares: np.ndarray) -> MetricWindow:
+    errors, tokens = int(rng.binomial(requests, 0.004)), int(800 * requests * np.exp(rng.normal(0, 0.05)))
+    used = tokens * shares * np.exp(rng.normal(0, 0.1, ORGANISATIONS))
+    return MetricWindow(
+        id="0-0-0",
+        time_us=START_US,
+        model="m",
+        start_us=START_US,
+        end_us=START_US + MINUTE_US,
+        revision=0,
+        requests=requests,
+        completions=requests,
+        errors=errors,
+        error_rate=errors / max(requests, 1),
+        input_tokens=int(0.7 * tokens),
+        output_tokens=int(0.3 * tokens),
+        tokens_per_s=tokens / 60.0,
+        cost_microusd=6 * tokens,
+        first_token_us_p50=int(p50 / 6),
+        first_token_us_p99=int(p50 / 2 * tail),
+        duration_us_p50=int(p50),
+        duration_us_p99=int(3.5 * p50 * tail),
+        top_organisations=[OrganisationTokens(f"org-{i}", int(used[i])) for i in np.argsort(-used)],
+    )
+
+
+def _naive(fits: int) -> float:
+    """Processor seconds that fitting and forecasting one series takes, the median of some."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    rng, spent = np.random.default_rng(1), []
+    for _ in range(fits):
+        values = np.cumsum(0.05 * rng.normal(size=NAIVE_WINDOWS)) + rng.normal(size=NAIVE_WINDOWS)
+        began = time.process_time()
+        with one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ARIMA(values, order=(1, 0, 0)).fit().forecast()
+        spent.append(time.process_time() - began)
+    return statistics.median(spent)
