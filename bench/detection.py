@@ -13,6 +13,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -80,9 +81,9 @@ def _row(what: str, values: list[float], unit: str, target: float | None = None)
     return Row(bench="detection", what=what, values=values, unit=unit, target=target, better="less")
 
 
-def _measured(minutes: int, seed: int) -> tuple[list[float], State]:
+def _measured(minutes: int, seed: int) -> tuple[list[float], State[Any]]:
     """Seconds of processor time of each minute's decision, and the state that was reached."""
-    stage, state = Detection(DetectionParams()), State()
+    stage, state = Detection(DetectionParams()), State[Any]()
     spent = []
     for number, windows in enumerate(_minutes(PREPARED_MINUTES + minutes, seed)):
         batch = Batch(0, 1, range(number * MODELS, (number + 1) * MODELS), windows)
@@ -93,7 +94,7 @@ def _measured(minutes: int, seed: int) -> tuple[list[float], State]:
     return spent[PREPARED_MINUTES:], state
 
 
-def _state_bytes(state: State) -> float:
+def _state_bytes(state: State[Any]) -> float:
     encode = msgspec.msgpack.Encoder().encode
     return sum(len(key) + len(encode(value)) for key, value in state.values.items()) / (MODELS * len(MEASURES))
 
