@@ -40,12 +40,21 @@ class Size:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where an incident is to be: the model (number and course), its first minute, its length in minutes."""
+    """Where an incident is to be: the model (number and course), its first minute, its length in minutes.
+
+    `late` slices of that minute are over when it begins: incidents keep no whole minutes.
+    """
 
     number: int
     course: Course
     minute: int
     minutes: int
+    late: int = 0
+
+    @property
+    def start(self) -> int:
+        """The first slice."""
+        return self.minute * SLICES_A_MINUTE + self.late
 
     @property
     def requests(self) -> float:
@@ -58,7 +67,7 @@ class Scene:
 
     def disturbance(self, depth: Floats | None = None, **effects: float) -> Disturbance:
         whole = np.ones(self.minutes * SLICES_A_MINUTE)
-        return Disturbance(self.number, self.minute * SLICES_A_MINUTE, whole if depth is None else depth, **effects)  # type: ignore[arg-type]  # region and organisation are whole numbers
+        return Disturbance(self.number, self.start, whole if depth is None else depth, **effects)  # type: ignore[arg-type]  # region and organisation are whole numbers
 
     def add_errors(self, size: Size, share: float = 1.0) -> float:
         """The probability to add, on a part that sends this share of the requests."""

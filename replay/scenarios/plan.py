@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from replay.scenarios.course import DAY_MINUTES, WEEK_MINUTES, Course
-from replay.scenarios.disturb import Disturbance
+from replay.scenarios.disturb import SLICES_A_MINUTE, Disturbance
 from replay.scenarios.kinds import DIFFICULTIES, KINDS, Difficulty, Kind, Scene
 
 EVERY_MODEL = "*"
@@ -40,11 +40,12 @@ class Label(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Planned(Struct, frozen=True):
-    """One incident with what it does. `minute`, `minutes` from the scenario's start; `models` by number."""
+    """One incident with what it does. `minute` from the scenario's start, `late` slices into it; `models` by number."""
 
     kind: str
     difficulty: Difficulty
     minute: int
+    late: int
     minutes: int
     models: tuple[int, ...]
     disturbances: tuple[Disturbance, ...]
@@ -84,12 +85,13 @@ def _placed(
     """The first place drawn that is free and has traffic enough; None when a week is full."""
     length = float(np.exp(math.log(LENGTH_MEDIAN) + LENGTH_SIGMA * rng.standard_normal()))
     minutes = int(min(max(length, kind.minutes[0]), kind.minutes[1]))
+    late = int(rng.integers(SLICES_A_MINUTE))
     everywhere = kind.every_model and bool(rng.random() < 0.5)
     first = max(week * WEEK_MINUTES, WARM_UP_MINUTES)
     for _ in range(ATTEMPTS_MAX):
         minute = int(rng.integers(first, (week + 1) * WEEK_MINUTES - minutes - GAP_MINUTES))
         models = range(len(courses)) if everywhere else (int(rng.integers(len(courses))),)
-        scenes = [Scene(number, courses[number], minute, minutes) for number in models]
+        scenes = [Scene(number, courses[number], minute, minutes, late) for number in models]
         if all(_fits(scene, busy[scene.number], kind) for scene in scenes):
             break
     else:
@@ -101,6 +103,7 @@ def _placed(
         kind=kind.name,
         difficulty=difficulty,
         minute=minute,
+        late=late,
         minutes=minutes,
         models=tuple(models),
         disturbances=tuple(hit for one in made for hit in one.disturbances),

@@ -99,8 +99,8 @@ class Scenario:
         """The incidents as labels.jsonl has them."""
         return [
             Label(
-                start=rfc3339(START_US + one.minute * MINUTE_US),
-                end=rfc3339(START_US + (one.minute + one.minutes) * MINUTE_US),
+                start=rfc3339(START_US + one.minute * MINUTE_US + one.late * SLICE_US),
+                end=rfc3339(START_US + (one.minute + one.minutes) * MINUTE_US + one.late * SLICE_US),
                 kind=one.kind,
                 target=EVERY_MODEL if one.every_model else self.models[one.models[0]],
                 difficulty=one.difficulty,
@@ -123,7 +123,9 @@ class Scenario:
                     found.append(_launch(self.models[number], turn, index))
         for number, one in enumerate(self.planned):
             if KINDS[one.kind].deployed:
-                found += [_deployment(self.models[model], f"bad-{number}", one.minute) for model in one.models]
+                found += [
+                    _deployment(self.models[model], f"bad-{number}", one.minute, one.late) for model in one.models
+                ]
         for number, (model, minute, minutes) in enumerate(self.maintenances):
             start_us = START_US + minute * MINUTE_US
             found.append(
@@ -246,8 +248,8 @@ class _Queue:
             yield from self._waiting.popleft()[1]
 
 
-def _deployment(model: str, version: str, minute: int) -> Deployment:
-    time_us = START_US + minute * MINUTE_US
+def _deployment(model: str, version: str, minute: int, late: int = 0) -> Deployment:
+    time_us = START_US + minute * MINUTE_US + late * SLICE_US
     return Deployment(id=f"deployment-{model}-{version}", time_us=time_us, model=model, version=version, stable="v1")
 
 
