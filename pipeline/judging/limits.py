@@ -16,12 +16,16 @@ from topics.records import MetricWindow
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Hard limits, in force from the first window: `errors_min` failed completions and the mission's 5 % and 10 s."""
+    """Hard limits, in force from the first window: `errors_min` failed completions and the mission's 5 % and 10 s.
+
+    `p99_completions_min`: of fewer, one or two slow requests make the p99, and one waits long in any hour.
+    """
 
     error_rate: float = 0.05
     errors_min: int = 5
     latency_us: int = 10 * SECOND_US
     latency_times: float = 2.0
+    p99_completions_min: int = 200
 
 
 class Errors(NamedTuple):
@@ -61,8 +65,10 @@ def of_errors(rate: Rate, window: MetricWindow, effect: float, limits: Limits, w
     return seen
 
 
-def of_latency(metric: str, actual: float, expected: float | None, limits: Limits) -> Finding | None:
+def of_latency(metric: str, actual: float, expected: float | None, completions: int, limits: Limits) -> Finding | None:
     """A latency over the limit and far from its known usual level, both in microseconds."""
+    if metric.endswith("p99") and completions < limits.p99_completions_min:
+        return None
     if expected is None or actual <= limits.latency_us or actual < limits.latency_times * expected:
         return None
     score = actual / (actual + limits.latency_us)

@@ -31,7 +31,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from detectors.threshold import ThresholdParams, ThresholdState, judge_many
-from pipeline.judging.families import Family, leading
+from pipeline.judging.families import Family, is_witness, leading, source_of
 from pipeline.judging.metrics import COMBINED
 from topics.fields import HOUR_US
 from topics.records import Anomaly, FamilyThreshold, Judged
@@ -125,6 +125,12 @@ def weighed(judged: Judged, family: Family, k: float) -> Judged:
     if k <= 1.0 or any(anomaly.detector == "limit" for anomaly in leading(family, judged)):
         return judged
     return replace(judged, anomalies=[anomaly for anomaly in judged.anomalies if reach(anomaly) >= k])
+
+
+def plain(judged: Judged, family: Family, reach_min: float) -> bool:
+    """Whether two independent witnesses of the window are each out by `reach_min` times their own threshold."""
+    far = {source_of(one) for one in judged.anomalies if is_witness(family, one) and reach(one) >= reach_min}
+    return len(far) >= 2 and bool(leading(family, judged))
 
 
 def reason(s: Sensitivity, params: SensitivityParams) -> str:

@@ -75,6 +75,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     windows_of: int = 5
     hard_min: int = 2
     hard_of: int = 3
+    plain_reach: float = 1.5
     update_every: int = 10
     resolve_after: int = 5
     reopen_windows: int = 5
@@ -253,7 +254,10 @@ class Alerting:
         """Move one family on by one window; what is to be published of its alert, if anything."""
         votes = [] if judged.suppressed else witnesses(family, judged)
         watch.soft, outcome = consensus.step(watch.soft, self._soft, votes)
-        hard = votes if any(vote.detector == "limit" for vote in votes) else []
+        beyond_doubt = any(vote.detector == "limit" for vote in votes) or (
+            bool(votes) and sensitivity.plain(judged, family, self.params.plain_reach)
+        )
+        hard = votes if beyond_doubt else []
         watch.hard, limits = consensus.step(watch.hard, self._hard, hard)
         self._run(model, watch, judged, counts=watch.soft.counted[-1], active=bool(votes))
         if watch.open is not None:

@@ -262,7 +262,9 @@ class Detection:
         if found.errors is not None and found.errors.findings:
             found.by_metric[COUNTED] = found.errors.findings
         for i, measure in enumerate(FORECAST):
-            if (value := actual[i]) is not None and (seen := self._of_metric(look, first + i, value)):
+            if (value := actual[i]) is not None and (
+                seen := self._of_metric(look, first + i, value, window.completions)
+            ):
                 found.by_metric[measure.metric] = seen
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
         found.findings += self._of_answers(state, window)
@@ -287,11 +289,11 @@ class Detection:
         found = sudden.unanswered(fast, window, self.params.fast)
         return [found] if found else []
 
-    def _of_metric(self, look: Look, row: int, actual: float) -> list[Finding]:
+    def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:
         found = look.findings(row, actual) if look.found[row] else []
         metric = FORECAST[row % len(FORECAST)].metric
         if metric in LIMITED and actual > self.params.limits.latency_us:
-            limit = limits.of_latency(metric, actual, look.expected(row), self.params.limits)
+            limit = limits.of_latency(metric, actual, look.expected(row), completions, self.params.limits)
             found += [] if limit is None else [limit]
         return found
 

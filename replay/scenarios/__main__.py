@@ -5,7 +5,7 @@ Seeds 1 to 20 are for tuning; 101 to 108 are for the figures in the documentatio
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.settings import Settings, load
-from replay.scenarios.judging import Summary, summarise
-from replay.scenarios.running import Result, run, write
+from replay.scenarios.judging import Verdict, summarise
+from replay.scenarios.running import Closed, naive_verdict, verdicts, windows, write
 from replay.scenarios.table import show
 from replay.scenarios.world import WEEKS_MAX, Scenario
 
@@ -38,30 +38,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool, output: Path | None) -> None:
-    """Run every seed, at most PROCESSES_MAX at a time, and print the table."""
-    results: list[Result] = []
-    one = partial(_run, weeks=weeks, settings=settings, naive=naive)
+    """Make every seed's windows, at most PROCESSES_MAX at a time, judge them together, and print the table."""
+    scenarios = [Scenario(seed, weeks) for seed in chosen]
+    found: dict[str, list[Verdict]] = {}
     with ProcessPoolExecutor(PROCESSES_MAX) as pool, Progress(console=Console(stderr=True)) as bars:
-        bar = bars.add_task(f"{len(chosen)} scenarios of {weeks} weeks", total=len(chosen))
-        for done in as_completed([pool.submit(one, seed) for seed in chosen]):
-            results.append(done.result())
-            bars.advance(bar)
-    results.sort(key=lambda result: result.ours.seed)
-    summaries = {"tidegate": summarise([result.ours for result in results])}
-    if naive:
-        summaries["naive"] = summarise([result.naive for result in results if result.naive is not None])
+        making = bars.add_task(f"windows of {len(chosen)} scenarios", total=len(chosen))
+        encoded = []
+        for raw in pool.map(partial(_windows, weeks=weeks, settings=settings), chosen):
+            encoded.append(raw)
+            bars.advance(making)
+        recipes = [pool.submit(_naive, seed, weeks, raw) for seed, raw in zip(chosen, encoded, strict=True) if naive]
+        judging = bars.add_task("judging", total=1.0)
+        closed = [_decode(raw) for raw in encoded]
+        found["tidegate"] = verdicts(scenarios, closed, settings, lambda share: bars.update(judging, completed=share))
+        bars.update(judging, completed=1.0)
+        if naive:
+            found["naive"] = [recipe.result() for recipe in recipes]
+    summaries = {name: summarise(own) for name, own in found.items()}
     show(Console(), summaries)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(_report(summaries, results))))
+        output.write_bytes(msgspec.json.format(msgspec.json.encode({"summaries": summaries, "verdicts": found})))
 
 
-def _run(seed: int, weeks: int, settings: Settings, naive: bool) -> Result:
-    return run(Scenario(seed, weeks), settings, naive)
+def _windows(seed: int, weeks: int, settings: Settings) -> bytes:
+    return msgspec.msgpack.encode(windows(Scenario(seed, weeks), settings))
 
 
-def _report(summaries: dict[str, Summary], results: list[Result]) -> dict[str, object]:
-    return {"summaries": summaries, "results": results}
+def _naive(seed: int, weeks: int, raw: bytes) -> Verdict:
+    return naive_verdict(Scenario(seed, weeks), _decode(raw))
+
+
+_decode = msgspec.msgpack.Decoder(list[Closed]).decode
 
 
 def seeds(text: str) -> list[int]:

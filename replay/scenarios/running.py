@@ -1,65 +1,122 @@
-"""Runs a scenario through the stages that run live, from slices to alerts, and judges what they say."""
+"""Runs scenarios through the stages that run live, from slices to alerts, and judges what they say.
 
-from collections.abc import Callable, Iterable, Iterator
+Several scenarios run as one deployment: their windows are made one by one, then judged together, each model under a
+name of its own. That is how detection is built to run (it judges the models of a minute in arrays), and several times
+as fast as one after the other.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec.structs import replace
 
+from pipeline.judging.families import ANNOUNCED
 from pipeline.settings import Settings
+from pipeline.stage import Output
 from replay.offline import Offline
 from replay.scenarios import naive
 from replay.scenarios.judging import Opened, Verdict, judge
 from replay.scenarios.world import START_US, Scenario
+from topics.control import Relayed
 from topics.records import Alert, MetricWindow, SlicesEvent
 
-STAGES = ("windows", "detection", "alerting")
-BATCH = 2_000
+TELLING = 2_000  # records between two words of progress
+SEPARATOR = "@"
+
+Closed = MetricWindow | Relayed
+"""What detection reads."""
 
 Progress = Callable[[float], None]
-"""Told how far the scenario has come, from 0 to 1."""
+"""Told how far the work has come, from 0 to 1."""
 
 
-class Result(Struct, frozen=True):
-    """The pipeline's verdict, and the naive recipe's where it was asked for."""
+def windows(scenario: Scenario, settings: Settings, progress: Progress | None = None) -> list[Closed]:
+    """What the windows stage passes to detection, in order."""
+    closed: list[Closed] = []
 
-    ours: Verdict
-    naive: Verdict | None = None
+    def watch(link: str, outputs: Sequence[Output]) -> None:
+        if link == "closed":
+            closed.extend(output.value for output in outputs)
+
+    offline = Offline(settings, _nowhere, partitions=1, stages=("windows",), watch=watch)
+    offline.feed_records("slices", 0, told(scenario, progress))
+    return closed
 
 
-def run(scenario: Scenario, settings: Settings, with_naive: bool = False, progress: Progress | None = None) -> Result:
-    """Generate, run and judge; the naive recipe sees the windows that the pipeline made."""
+def verdicts(
+    scenarios: Sequence[Scenario], closed: Sequence[list[Closed]], settings: Settings, progress: Progress | None = None
+) -> list[Verdict]:
+    """Judge the windows of all scenarios together, and score each."""
     alerts: list[Alert] = []
-    windows: list[MetricWindow] = []
 
     def sink(alias: str, key: str, value: Any) -> None:
         if alias == "alerts":
             alerts.append(value)
-        elif alias == "windows" and with_naive and value.revision == 0:
-            windows.append(value)
 
-    offline = Offline(settings, sink, partitions=1, stages=STAGES)
-    offline.feed_records("slices", 0, told(scenario, progress))
-    ours = judge(scenario, opened(alerts))
-    return Result(ours, judge(scenario, naive.opened(windows)) if with_naive else None)
+    offline = Offline(settings, sink, partitions=1, stages=("detection", "alerting"))
+    streams = [_named(scenario.seed, own) for scenario, own in zip(scenarios, closed, strict=True)]
+    total, merged = sum(map(len, closed)), (event for _, event in heapq.merge(*streams, key=lambda pair: pair[0]))
+    offline.feed_records("closed", 0, _counted(merged, total, progress))
+    by_seed: dict[int, list[Opened]] = {scenario.seed: [] for scenario in scenarios}
+    for one in opened(alerts):
+        model, _, seed = one.model.rpartition(SEPARATOR)
+        by_seed[int(seed)].append(replace(one, model=model))
+    return [judge(scenario, by_seed[scenario.seed]) for scenario in scenarios]
+
+
+def naive_verdict(scenario: Scenario, closed: list[Closed]) -> Verdict:
+    """What the naive recipe says of the same windows."""
+    return judge(scenario, naive.opened([event for event in closed if isinstance(event, MetricWindow)]))
+
+
+def _named(seed: int, closed: list[Closed]) -> Iterator[tuple[int, Closed]]:
+    """Each event with the time it is due, its model named after the scenario."""
+    due_us = 0
+    for event in closed:
+        if isinstance(event, Relayed):
+            own = replace(event.event, model=_name(event.event, seed))
+            yield due_us, replace(event, event=own)
+        else:
+            due_us = max(due_us, event.end_us)
+            yield due_us, replace(event, model=_name(event, seed))
+
+
+def _name(event: Any, seed: int) -> str:
+    return f"{event.model}{SEPARATOR}{seed}"
+
+
+def _counted(events: Iterable[Closed], total: int, progress: Progress | None) -> Iterator[Closed]:
+    for number, event in enumerate(events):
+        if progress is not None and number % TELLING == 0:
+            progress(number / total)
+        yield event
 
 
 def told(scenario: Scenario, progress: Progress | None) -> Iterator[SlicesEvent]:
     """The scenario's records; tells now and then how far they have come."""
     span_us = scenario.end_us - START_US
     for number, record in enumerate(scenario.records()):
-        if progress is not None and number % BATCH == 0:
-            progress((getattr(record, "time_us", START_US) - START_US) / span_us)
+        if progress is not None and number % TELLING == 0 and not isinstance(record, Relayed):
+            progress((record.time_us - START_US) / span_us)
         yield record
 
 
+def _nowhere(alias: str, key: str, value: Any) -> None:
+    """Outputs that nobody reads."""
+
+
 def opened(alerts: Iterable[Alert]) -> list[Opened]:
-    """Each alert once: when it opened, and the gravest and the last that was said of it."""
+    """Each alert once: when it opened, and the gravest and the last that was said of it.
+
+    Word that an announced launch has come is no alarm, neither right nor false.
+    """
     steps: dict[str, list[Alert]] = {}
     for alert in alerts:
         steps.setdefault(alert.alert, []).append(alert)
-    return [_opened(own) for own in steps.values()]
+    return [_opened(own) for own in steps.values() if own[-1].kind != ANNOUNCED]
 
 
 _GRAVITY = ("info", "warning", "critical")
@@ -86,11 +143,11 @@ def write(scenario: Scenario, folder: Path, progress: Progress | None = None) ->
     """slices.jsonl, windows.jsonl (revision 0) and labels.jsonl into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     encode = msgspec.json.Encoder().encode
-    with (folder / "slices.jsonl").open("wb") as slices, (folder / "windows.jsonl").open("wb") as windows:
+    with (folder / "slices.jsonl").open("wb") as slices, (folder / "windows.jsonl").open("wb") as minutes:
 
         def sink(alias: str, key: str, value: Any) -> None:
             if alias == "windows" and value.revision == 0:
-                windows.write(encode(value) + b"\n")
+                minutes.write(encode(value) + b"\n")
 
         def written() -> Iterator[SlicesEvent]:
             for record in told(scenario, progress):

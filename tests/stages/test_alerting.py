@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.alerting import Alerting, AlertingParams
-from tests.streams.alerting import judged, sudden, timeline
+from tests.streams.alerting import MODEST, judged, sudden, timeline
 from tests.streams.minutes import START_US
 from topics.control import Deployment, Relayed
 from topics.fields import MINUTE_US, SECOND_US
@@ -18,7 +18,8 @@ Step = tuple[int, str, str, str]
 
 
 def fed(letters: str, params: AlertingParams = DEFAULTS, before: tuple[Any, ...] = ()) -> list[Output]:
-    events = [*before, *timeline(letters)]
+    """Findings are out by 1.4 times their thresholds; `y` is x out by 2.3."""
+    events = [*before, *timeline(letters, score=MODEST)]
     return Alerting(params).step(State(), Batch(0, 1, range(len(events)), events))
 
 
@@ -45,6 +46,8 @@ CASES: list[tuple[str, str, list[Step]]] = [
         [(2, "open", "latency_spike", "warning"), (7, "resolved", "latency_spike", "warning")],
     ),
     ("flapping holds it open", "xxx....x....x..", [(2, "open", "latency_spike", "warning")]),
+    ("what is plain opens after two", ".yy", [(2, "open", "latency_spike", "warning")]),
+    ("two of three do, two of four do not", "y.y....y..y", [(2, "open", "latency_spike", "warning")]),
     ("one witness never opens", "llllllllll", []),
     ("one witness keeps it open", "xxxllllllll", [(2, "open", "latency_spike", "warning")]),
     ("a break confirms", "ppp", [(2, "open", "latency_spike", "warning")]),
@@ -266,7 +269,7 @@ def test_after_a_deployment(letters: str, before: tuple[Relayed, ...], severity:
 
 def test_models_are_watched_apart() -> None:
     events = [judged("x", minute, model) for minute in range(2) for model in ("m-large", "m-small")]
-    assert published(Alerting(AlertingParams()).step(State(), Batch(0, 1, range(4), events))) == []
+    assert published(Alerting(AlertingParams(plain_reach=9.0)).step(State(), Batch(0, 1, range(4), events))) == []
 
 
 def test_models_long_gone_are_forgotten() -> None:

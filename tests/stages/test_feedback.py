@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -23,7 +24,8 @@ class Line:
     """One partition's alerting, fed piece by piece. `minute` is the next window's."""
 
     def __init__(self, params: AlertingParams | None = None) -> None:
-        self.stage, self.state = Alerting(params or AlertingParams()), State[Any]()
+        params = replace(params or AlertingParams(), plain_reach=9.0)  # every alert opens after three windows
+        self.stage, self.state = Alerting(params), State[Any]()
         self.outputs: list[Output] = []
         self.minute = self.offset = 0
 
