@@ -46,6 +46,7 @@ class Opened(Struct, frozen=True):
     severity: Severity = "warning"
     causes: tuple[str, ...] = ()
     summary: str = ""
+    withdrawn: bool = False
 
 
 class Finding(Struct, frozen=True):
@@ -93,7 +94,8 @@ class Row(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """Of all scenarios together. `false_paging`: of the false alarms those that are not mere information."""
+    """Of all scenarios together. Of the false alarms, `false_paging` are no mere
+    information, and `false_withdrawn` were provisional and taken back within minutes."""
 
     model_weeks: float
     incidents: int
@@ -102,6 +104,7 @@ class Summary(Struct, frozen=True):
     precision: float
     false: int
     false_paging: int
+    false_withdrawn: int
     false_per_model_week: float
     delay_median: float | None
     delay_p90: float | None
@@ -122,7 +125,7 @@ def judge(scenario: Scenario, opened: Iterable[Opened]) -> Verdict:
 
 
 def _finding(label: Label, opened: Sequence[Opened]) -> Finding:
-    hits = tuple(one for one in opened if _explains(label, one, MATCH_AFTER_US))
+    hits = tuple(one for one in opened if not one.withdrawn and _explains(label, one, MATCH_AFTER_US))
     return Finding(label, hits, hits[0].opened_us - _us(label.start) if hits else None)
 
 
@@ -151,6 +154,7 @@ def summarise(verdicts: Sequence[Verdict]) -> Summary:
         precision=found / max(found + len(false), 1),
         false=len(false),
         false_paging=sum(one.severity != "info" for one in false),
+        false_withdrawn=sum(one.withdrawn for one in false),
         false_per_model_week=len(false) / max(weeks, 1e-9),
         delay_median=_median(findings),
         delay_p90=_p90(findings),

@@ -23,9 +23,12 @@ SUMS = ("requests", "completions", "errors", "tokens", "duration_us")
 
 
 class Packed(NamedTuple):
-    """What goes into one Slice beside its coordinates; `at` is the slice's number."""
+    """What goes into one Slice beside its coordinates; `at` is the slice's number. When in it the last request came,
+    and the last completion (microseconds since its start; -1: none)."""
 
     at: int
+    last_request: int
+    last_completion: int
     values: dict[str, Any]
 
 
@@ -118,12 +121,16 @@ def _rows(
         np.bincount(ended, weights=column.astype(np.float64), minlength=count).astype(np.int64).tolist()
         for column in (ends.input_tokens, ends.output_tokens, ends.cost_microusd)
     )
+    last_request = _last(starts.arrived - first, starts.arrived_us, count)
+    last_completion = _last(ended, ends.ended_us, count)
     tops = _tops(starts, ends, customers, first, count)
     parts = _parts(sums, count)
     for at, (requests, completions, errors, _, _) in enumerate(totals):
         if requests or completions:
             yield Packed(
                 first + at,
+                last_request[at],
+                last_completion[at],
                 {
                     "requests": requests,
                     "completions": completions,
@@ -137,6 +144,13 @@ def _rows(
                     "parts": parts[at],
                 },
             )
+
+
+def _last(slices: Integers, within_us: Integers, count: int) -> list[int]:
+    last = np.full(count, -1, dtype=np.int64)
+    np.maximum.at(last, slices, within_us)
+    found: list[int] = last.tolist()
+    return found
 
 
 def _sketches(slices: Integers, values_us: Integers, count: int) -> list[Sketch]:

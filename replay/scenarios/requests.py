@@ -32,10 +32,13 @@ SURGE_INPUT_MAX = 16 * INPUT_TOKENS_MAX
 
 @dataclass(frozen=True)
 class Requests:
-    """Equally long columns. `arrived` and `ended` are slices since the scenario's start."""
+    """Equally long columns. `arrived` and `ended` are slices since the scenario's start, `arrived_us` and `ended_us`
+    where in these slices."""
 
     arrived: Integers
     ended: Integers
+    arrived_us: Integers
+    ended_us: Integers
     organisation: Integers
     region: Integers
     client: Integers
@@ -78,6 +81,8 @@ def draw(rng: np.random.Generator, course: Course, day: int, disturbances: tuple
     return Requests(
         arrived=arrived,
         ended=arrived + (began_us + duration_us) // (SLICE_S * SECOND_US),
+        arrived_us=began_us,
+        ended_us=(began_us + duration_us) % (SLICE_S * SECOND_US),
         organisation=organisation,
         region=region,
         client=client,

@@ -21,12 +21,13 @@ from replay.scenarios import naive
 from replay.scenarios.judging import Opened, Verdict, judge
 from replay.scenarios.world import START_US, Scenario
 from topics.control import Relayed
+from topics.links import Moment
 from topics.records import Alert, MetricWindow, SlicesEvent
 
 TELLING = 2_000  # records between two words of progress
 SEPARATOR = "@"
 
-Closed = MetricWindow | Relayed
+Closed = MetricWindow | Moment | Relayed
 """What detection reads."""
 
 Progress = Callable[[float], None]
@@ -111,7 +112,8 @@ def _nowhere(alias: str, key: str, value: Any) -> None:
 def opened(alerts: Iterable[Alert]) -> list[Opened]:
     """Each alert once: when it opened, and the gravest and the last that was said of it.
 
-    Word that an announced launch has come is no alarm, neither right nor false.
+    Word that an announced launch has come is no alarm, neither right nor false. A provisional alert that was withdrawn
+    finds nothing; outside incidents it is as false as any.
     """
     steps: dict[str, list[Alert]] = {}
     for alert in alerts:
@@ -136,6 +138,7 @@ def _opened(steps: list[Alert]) -> Opened:
         severity=max((step.severity for step in steps), key=_GRAVITY.index),
         causes=tuple(blamed),
         summary=first.summary,
+        withdrawn=last.status == "withdrawn",
     )
 
 

@@ -38,7 +38,8 @@ def sentence(one: Summary) -> str:
     """What the rows come to."""
     return (
         f"{one.found} of {one.incidents} incidents found ({100 * one.recall:.1f} %), precision"
-        f" {100 * one.precision:.1f} %, {one.false} false alarms ({one.false_paging} of them page) in"
+        f" {100 * one.precision:.1f} %, {one.false} false alarms ({one.false_paging} page,"
+        f" {one.false_withdrawn} were taken back) in"
         f" {one.model_weeks:.1f} model-weeks: {one.false_per_model_week:.2f} a week and model; delay median"
         f" {_minutes(one.delay_median)} min, p90 {_minutes(one.delay_p90)} min, of outages and storms"
         f" {_minutes(one.fast_delay_median)} min, of the hard ones {_minutes(one.hard_delay_median)} min"

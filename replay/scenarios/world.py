@@ -231,6 +231,8 @@ class _Queue:
                 partition=self._partition,
                 offset=self._offset,
                 revision=0,
+                last_request_us=start_us + row.last_request if row.last_request >= 0 else 0,
+                last_completion_us=start_us + row.last_completion if row.last_completion >= 0 else 0,
                 **row.values,
             )
             for index, (model, row) in enumerate(rows)

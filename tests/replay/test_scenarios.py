@@ -57,6 +57,8 @@ def test_records_are_a_log_that_the_stages_can_read() -> None:
             assert len(record.top_organisations) <= 8
             assert all(part.errors <= part.completions for part in record.parts)
             assert sum(record.duration_us.counts) == record.completions - record.errors
+            assert record.start_us <= record.last_request_us < record.time_us or record.requests == 0
+            assert record.start_us <= record.last_completion_us < record.time_us or record.completions == 0
             check_record(record.duration_us)
             check_record(record.first_token_us)
         elif isinstance(record, Mark):
