@@ -233,7 +233,7 @@ def test_scoring_by_hand() -> None:
     scenario = Scenario(11)
     first, *rest = scenario.planned
     names = scenario.models
-    right = [alert(names[one.models[-1]], one.minute + 2) for one in rest]
+    right = [alert(names[one.models[-1]], one.minute + one.late / SLICES_A_MINUTE + 2) for one in rest]
     quiet = next(m for m in range(WARM_UP_MINUTES + 9, scenario.minutes) if all(abs(m - o.minute) > 200 for o in rest))
     recovery = alert(names[rest[0].models[0]], rest[0].minute + rest[0].minutes + 4)
     false = [alert(names[0], quiet, severity="info"), alert(names[1], quiet)]
