@@ -9,7 +9,7 @@ from pipeline.judging.metrics import BY_METRIC, COMBINED
 from topics.control import Launch
 from topics.fields import SECOND_US, TEXT_CHARACTERS_MAX, Severity
 from topics.links import Sudden
-from topics.records import Alert, Anomaly, Judged
+from topics.records import Alert, Anomaly, Cause, Judged
 
 CONFIRMATIONS_MAX = 32
 
@@ -36,6 +36,7 @@ class Open(Struct):
     provisional: bool = False
     raised_us: int = 0
     unheard: int = 0
+    causes: list[Cause] = []
 
 
 def confirm(alert: Open, family: Family, judged: Judged) -> None:
@@ -58,7 +59,8 @@ def note(alert: Open, leads: list[Anomaly]) -> None:
 
 def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged, notes: list[str]) -> Alert:
     """The alert record of one step in its life; `notes` are further sentences of its summary."""
-    summary = " ".join([_summary(status, family, alert, judged), *notes])
+    cause = [alert.causes[0].explanation] if alert.causes and status != "resolved" else []
+    summary = " ".join([_summary(status, family, alert, judged), *cause, *notes])
     return Alert(
         id=id_,
         time_us=judged.window.end_us,
@@ -75,6 +77,7 @@ def record(id_: str, status: Status, family: Family, alert: Open, judged: Judged
         confirmations=alert.confirmations,
         recommended=list(RECOMMENDED[alert.kind]),
         provisional=alert.provisional,
+        causes=alert.causes,
     )
 
 
@@ -99,6 +102,7 @@ def sudden_record(id_: str, status: Status, alert: Open, sudden: Sudden, lead: A
         confirmations=alert.confirmations,
         recommended=list(RECOMMENDED[alert.kind]),
         provisional=alert.provisional,
+        causes=alert.causes,
     )
 
 

@@ -38,8 +38,11 @@ legitimately change opens with severity *info* (it informs, pages nobody, asks f
 broken. So does what an announced launch explains (pipeline.judging.context). After every window a `Tick` with its end
 passes down `raised`, so that what waits for event time can move on.
 
-State keys: `model/<model>` (about 1 kB), `raised` (whom a verdict on an alert concerns), `today`, `context`, `models`,
-`cursor`.
+Every alert names its probable cause (pipeline.judging.causes): the region, client, tier or organisation that explains
+it, the version just deployed, or the model itself; an `update` tells when a part stands out later than the alert.
+
+State keys: `model/<model>` (about 1 kB), `shares/<model>` (up to 10 kB: the usual parts of its traffic), `raised` (whom
+a verdict on an alert concerns), `today`, `context`, `models`, `cursor`.
 """
 
 from typing import Any, ClassVar, Literal
@@ -48,8 +51,9 @@ from msgspec import Struct
 
 from detectors import consensus
 from detectors.consensus import Consensus, ConsensusParams
-from pipeline.judging import context, raised, sensitivity
+from pipeline.judging import causes, context, raised, sensitivity
 from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden_record
+from pipeline.judging.causes import CauseParams, Shares
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
 from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, witnesses
@@ -61,7 +65,7 @@ from pipeline.judging.sensitivity import SensitivityParams
 from pipeline.judging.watches import Model, Watch, kind_of, take_in, thresholds
 from pipeline.stage import Batch, Output, State
 from topics.control import Feedback, Relayed
-from topics.fields import HOUR_US, Severity
+from topics.fields import HOUR_US, MINUTE_US, Severity
 from topics.links import Sudden
 from topics.records import Alert, Judged, Thresholds
 from topics.traffic import Tick
@@ -84,6 +88,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     withdraw_after: int = 2
     observe_us: int = 24 * HOUR_US
     sensitivity: SensitivityParams = SensitivityParams()
+    causes: CauseParams = CauseParams()
     alerts_a_day: int = 6
     alerts_a_day_partition: int = 60
     alerts_remembered: int = 1_000
@@ -111,7 +116,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
 class Alerting:
     """The stage; see the top of this file."""
 
-    values: ClassVar[Any] = Model | Raised | Today | Context | Roster | Cursor
+    values: ClassVar[Any] = Model | Shares | Raised | Today | Context | Roster | Cursor
 
     def __init__(self, params: AlertingParams) -> None:
         self.params = params
@@ -191,15 +196,21 @@ class Alerting:
         hour = judged.window.start_us // HOUR_US
         for gone in arrived(state, name, hour, self.params.models_max, self.params.idle_hours):
             state.drop(f"model/{gone}")
+            state.drop(f"shares/{gone}")
         model: Model = state.get(f"model/{name}") or Model(since_us=judged.window.end_us)
         changed = take_in(model, judged, self.params.sensitivity)
         known: Context = state.get("context") or Context()
+        shares = self._take_in_parts(state, judged)
         alerts = []
         for family in FAMILIES:
             watch = model.watches[family.name]
             heard = self._heard(family, watch, judged)
             status = self._watch(model, family, watch, heard, known)
-            if watch.open is None or not status:
+            if watch.open is None:
+                continue
+            if status not in ("resolved", "withdrawn") and self._blame(watch.open, family, shares, heard, known):
+                status = status or "update"
+            if not status:
                 continue
             id_ = self._named(state, partition, offset, name, family, watch.open)
             said = self._said(family, watch, watch.open, heard, known)
@@ -219,6 +230,30 @@ class Alerting:
         if watch.open is not None and watch.open.provisional:
             return judged
         return sensitivity.weighed(judged, family, sensitivity.in_force(watch.sensitivity, self.params.sensitivity))
+
+    def _take_in_parts(self, state: State[Any], judged: Judged) -> Shares:
+        """What this window says of the parts of the model's traffic."""
+        shares: Shares = state.get(f"shares/{judged.window.model}") or Shares()
+        anomalous = bool(judged.anomalies) and not judged.suppressed
+        causes.take_in(shares, judged.window, anomalous, self.params.causes)
+        state.put(f"shares/{judged.window.model}", shares)
+        return shares
+
+    def _blame(self, alert: Open, family: Family, shares: Shares, judged: Judged, known: Context) -> bool:
+        """Find the cause of an open alert, if this window shows it; whether a part now stands out where none did.
+
+        A part that was found is given up for another part only.
+        """
+        if not judged.anomalies:
+            return False
+        deployed = context.observed(known, judged.window.model, alert.started_us + MINUTE_US, self.params.observe_us)
+        found = causes.explain(shares, family, judged.window.model, deployed, alert.organisation, self.params.causes)
+        before = causes.is_part(alert.causes)
+        if before and not causes.is_part(found):
+            return False
+        news = bool(alert.causes) and not before and causes.is_part(found)
+        alert.causes = found
+        return news
 
     def _thresholds(self, state: State[Any], partition: int, offset: int, name: str, model: Model) -> Thresholds:
         id_ = next_id(state, partition, offset, prefix="t")
