@@ -56,7 +56,7 @@ from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden
 from pipeline.judging.causes import CauseParams, Shares
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, witnesses
+from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, leading, witnesses
 from pipeline.judging.grading import grade, launch_of
 from pipeline.judging.provisional import Raising, host_of, raised_by, unheard
 from pipeline.judging.raised import Raised, Today
@@ -244,7 +244,7 @@ class Alerting:
 
         A part that was found is given up for another part only.
         """
-        if not judged.anomalies:
+        if not leading(family, judged):
             return False
         deployed = context.observed(known, judged.window.model, alert.started_us + MINUTE_US, self.params.observe_us)
         found = causes.explain(shares, family, judged.window.model, deployed, alert.organisation, self.params.causes)
