@@ -22,8 +22,9 @@ A step onward is made at most with probability `onward`. Where walkers end are t
 absorbing Markov chain, solved exactly, so that cycles in the call graph do no harm. Without calls, the shares are the
 evidence itself.
 
-Network evidence comes from a call, and either end may be the cause: it counts for the end with the greater Ochiai
-coefficient, k / √(n · K) where k of its n calls are among the K that show any; for the callee when they are equal.
+Network evidence comes from a call, and either end may be the cause: the one with the greater Ochiai coefficient
+k / √(n · K), where K calls show any, k of which are among the n calls to the callee, or from the caller; the callee
+when they are equal.
 
 Trade-off: the graph is believed. A dependency that it lacks is not blamed, and who stands next to it is. It needs no
 training and no model of the metrics; a learnt causal model names more where it fits and needs data of every edge.
@@ -171,16 +172,18 @@ def _order(clue: Clue) -> tuple[int, float, float, str, str, str, float]:
 
 
 def _placed(heard: Sequence[Clue], edges: set[Call]) -> list[Clue]:
-    """Network evidence at that end of its call whose calls are most nearly the ones that show any (Ochiai)."""
-    shown = {(clue.caller, clue.entity) for clue in heard if clue.role == "network"}
-    calls_of: dict[str, list[bool]] = {}
-    for call in edges | shown:
-        for end in call:
-            calls_of.setdefault(end, []).append(call in shown)
-    likeness = {end: sum(calls) / math.sqrt(len(calls) * len(shown) or 1) for end, calls in calls_of.items()}
+    """Network evidence at the callee, or at the caller when that explains more of it (Ochiai)."""
+    shown = {(clue.caller, clue.entity) for clue in heard if clue.role == "network" and clue.caller}
+    calls = edges | shown
+
+    def likeness(end: int, name: str) -> float:
+        of = [call in shown for call in calls if call[end] == name]
+        return sum(of) / math.sqrt(len(of) * len(shown))
+
+    at_caller = {call for call in shown if likeness(0, call[0]) > likeness(1, call[1])}
     return [
         msgspec.structs.replace(clue, entity=clue.caller)
-        if clue.role == "network" and clue.caller and likeness[clue.caller] > likeness[clue.entity]
+        if clue.role == "network" and (clue.caller, clue.entity) in at_caller
         else clue
         for clue in heard
     ]

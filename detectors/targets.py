@@ -13,7 +13,7 @@ greatest z, and entities rank by theirs.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,6 @@ THRESHOLDS = {
     "naive": [float(t) for t in np.geomspace(3.0, SIGMAS_MAX, 120)],
     "watch": [float(t) for t in np.arange(0.5, 12.0, 0.1)],
 }
-SETS = ("services", "shop")
 
 
 def watched(assessment: Assessment, calls: Iterable[Call], params: LocaliseParams) -> Judged:
@@ -84,47 +83,53 @@ class Naive:
         return z
 
 
-def run_services(data: Services, params: WatchParams, where: LocaliseParams) -> dict[str, list[Judged]]:
-    """Both methods over the stream."""
-    watch, naive = Watch(params), Naive()
-    rows = track(data.stream.rows, description="services")
-    both = [(watched(watch.step(t, row), data.stream.calls, where), naive.step(t, row)) for t, row in rows]
-    return {"watch": [w for w, _ in both], "naive": [n for _, n in both]}
+Issues = list[tuple[Fault, list[Judged]]]
 
 
-def run_shop(data: Shop, params: WatchParams, where: LocaliseParams) -> dict[str, list[tuple[Fault, list[Judged]]]]:
-    """Both methods over each issue, the watch from what it learnt on the normal days.
-
-    All issues are a long pause from the normal days. The naive method has the last 60 normal rows for a memory.
-    """
+def watch_services(data: Services, params: WatchParams, where: LocaliseParams) -> list[Judged]:
+    """The watch over the stream."""
     watch = Watch(params)
-    for time_us, row in track(data.normal, description="shop, normal days"):
+    return [watched(watch.step(t, row), data.stream.calls, where) for t, row in _shown(data.stream.rows, "services")]
+
+
+def watch_shop(data: Shop, params: WatchParams, where: LocaliseParams) -> Issues:
+    """The watch over each issue, from what it learnt on the normal days, which is a long pause ago."""
+    watch = Watch(params)
+    for time_us, row in _shown(data.normal, "shop"):
         watch.step(time_us, row)
     learnt = msgspec.json.encode(msgspec.structs.replace(watch.state, time_us=0))
-    found: dict[str, list[tuple[Fault, list[Judged]]]] = {"watch": [], "naive": []}
-    for fault, stream in track(data.issues, description="shop, issues"):
-        again, naive = Watch(params, msgspec.json.decode(learnt, type=WatchState)), Naive()
+    found = []
+    for fault, stream in data.issues:
+        again = Watch(params, msgspec.json.decode(learnt, type=WatchState))
+        found.append((fault, [watched(again.step(t, row), stream.calls, where) for t, row in stream.rows]))
+    return found
+
+
+def naive_shop(data: Shop) -> Issues:
+    """The baseline over each issue, from the last 60 normal rows."""
+    found = []
+    for fault, stream in data.issues:
+        naive = Naive()
         for time_us, row in data.normal[-NAIVE_ROWS:]:
             naive.step(time_us, row)
-        rows = [watched(again.step(t, row), stream.calls, where) for t, row in stream.rows]
-        found["watch"].append((fault, rows))
-        found["naive"].append((fault, [naive.step(t, row) for t, row in stream.rows]))
+        found.append((fault, [naive.step(t, row) for t, row in stream.rows]))
     return found
+
+
+def _shown(rows: list[tuple[int, Row]], what: str) -> Iterable[tuple[int, Row]]:
+    return track(rows, description=what, transient=True)
 
 
 def configured(changes: dict[str, float]) -> tuple[WatchParams, LocaliseParams]:
     """The shipped parameters with `changes`, named "watch.x", "witness.x", "tail.x" or "localise.x"."""
     watch, where = WatchParams(metrics=METRICS), LocaliseParams()
+    witness, tail = watch.witness, watch.witness.tail
+    groups: dict[str, Any] = {"watch": watch, "witness": witness, "tail": tail, "localise": where}
     for name, value in changes.items():
         group, field = name.split(".")
-        if group == "localise":
-            where = msgspec.structs.replace(where, **{field: value})
-        elif group == "watch":
-            watch = msgspec.structs.replace(watch, **{field: value})
-        else:
-            changed = msgspec.structs.replace(getattr(watch, group), **{field: value})
-            watch = msgspec.structs.replace(watch, **{group: changed})
-    return watch, where
+        groups[group] = msgspec.structs.replace(groups[group], **{field: value})
+    witness = msgspec.structs.replace(groups["witness"], tail=groups["tail"])
+    return msgspec.structs.replace(groups["watch"], witness=witness), groups["localise"]
 
 
 VARIED = (
@@ -138,10 +143,10 @@ VARIED = (
 def variations() -> Iterator[tuple[str, dict[str, float]]]:
     """Each parameter halved and doubled."""
     watch, where = configured({})
+    groups = {"watch": watch, "witness": watch.witness, "tail": watch.witness.tail, "localise": where}
     for name in VARIED:
         group, field = name.split(".")
-        owner = {"watch": watch, "localise": where}.get(group) or getattr(watch, group)
-        shipped = getattr(owner, field)
+        shipped = getattr(groups[group], field)
         for factor in (0.5, 2.0):
             value = type(shipped)(shipped * factor)
             yield f"{name} {shipped:g} -> {value:g}", {name: value}
@@ -173,15 +178,48 @@ SERVICES_COLUMNS = ("thresholds", "found", "of those that show", "false / h", "d
 SHOP_COLUMNS = ("first", "first 3", "without symptom: first", "first 3")
 
 
-def judge_both(which: str, data: Services | Shop, changes: dict[str, float], shown: dict[str, bool]) -> dict[str, Any]:
-    """Results by method."""
-    params = configured(changes)
-    if isinstance(data, Services):
-        return {
-            name: judge_services(rows, data, THRESHOLDS[name], shown)
-            for name, rows in run_services(data, *params).items()
-        }
-    return {name: judge_shop(issues) for name, issues in run_shop(data, *params).items()}
+def judge_services_with(data: Services, changes: dict[str, float], shown: dict[str, bool]) -> dict[str, Any]:
+    """The watch on the services, with `changes`."""
+    return judge_services(watch_services(data, *configured(changes)), data, THRESHOLDS["watch"], shown)
+
+
+def report_services(directory: Path, sensitivity: bool, console: Console) -> dict[str, Any]:
+    """Judge the services and print their tables; everything that was measured, by method."""
+    data = services(directory)
+    shown, naive = shows(data), Naive()
+    results = {
+        "watch": judge_services_with(data, {}, shown),
+        "naive": judge_services([naive.step(t, r) for t, r in data.stream.rows], data, THRESHOLDS["naive"], shown),
+    }
+    console.print(table("services", SERVICES_COLUMNS, services_cells, results))
+    console.print(kinds_table(results))
+    if sensitivity:
+        varied = {label: judge_services_with(data, changes, shown) for label, changes in variations()}
+        console.print(table("services", SERVICES_COLUMNS, services_cells, varied))
+        results.update(varied)
+    return results
+
+
+def report_shop(directory: Path, sensitivity: bool, console: Console) -> dict[str, Any]:
+    """Judge the shop and print its tables; everything that was measured, by method."""
+    data = shop(directory)
+    results = {"watch": judge_shop(watch_shop(data, *configured({}))), "naive": judge_shop(naive_shop(data))}
+    console.print(table("shop", SHOP_COLUMNS, shop_cells, results))
+    if sensitivity:
+        varied = {label: judge_shop(watch_shop(data, *configured(changes))) for label, changes in variations()}
+        console.print(table("shop", SHOP_COLUMNS, shop_cells, varied))
+        results.update(varied)
+    return results
+
+
+def table(
+    title: str, columns: Sequence[str], cells: Callable[[dict[str, Any]], list[str]], results: dict[str, Any]
+) -> Table:
+    """One row a method or variation."""
+    shown = Table(title, *columns)
+    for name, result in results.items():
+        shown.add_row(name, *cells(result))
+    return shown
 
 
 def kinds_table(results: dict[str, Any]) -> Table:
@@ -193,6 +231,9 @@ def kinds_table(results: dict[str, Any]) -> Table:
     return table
 
 
+REPORTS = {"services": report_services, "shop": report_shop}
+
+
 def main(
     directory: Annotated[Path, typer.Argument(help="folder with services/ and shop/")],
     which: Annotated[list[str] | None, typer.Option("--set", help="services or shop; default: both")] = None,
@@ -201,23 +242,10 @@ def main(
 ) -> None:
     """Judge detection and naming on the labelled systems, beside the naive baseline."""
     console, report = Console(), {}
-    for name in which or SETS:
-        if name not in SETS:
-            raise typer.BadParameter(f"--set {name}: choose one of {', '.join(SETS)}")
-        data: Services | Shop = services(directory) if name == "services" else shop(directory)
-        shown = shows(data) if isinstance(data, Services) else {}
-        cells = services_cells if name == "services" else shop_cells
-        table = Table(name, *(SERVICES_COLUMNS if name == "services" else SHOP_COLUMNS))
-        results = judge_both(name, data, {}, shown)
-        for method, result in results.items():
-            table.add_row(method, *cells(result))
-        report[name] = results
-        for label, changes in variations() if sensitivity else ():
-            results[label] = judge_both(name, data, changes, shown)["watch"]
-            table.add_row(label, *cells(results[label]))
-        console.print(table)
-        if name == "services":
-            console.print(kinds_table(results))
+    for name in which or REPORTS:
+        if name not in REPORTS:
+            raise typer.BadParameter(f"--set {name}: choose one of {', '.join(REPORTS)}")
+        report[name] = REPORTS[name](directory, sensitivity, console)
     if output is not None:
         output.write_text(json.dumps(report, indent=1))
 

@@ -180,8 +180,9 @@ class CountWitnessParams(msgspec.Struct, frozen=True):
 
 
 class CountWitnessState(msgspec.Struct):
-    """Bounded: a few sums and 300 numbers."""
+    """Bounded: a few sums and 300 numbers. `renew`: the level is forgotten and not yet known anew."""
 
+    renew: bool = False
     rate: RateState = msgspec.field(default_factory=RateState)
     rarity: RarityState = msgspec.field(default_factory=lambda: RarityState(tail=TailState([v / 2.0 for v in PRIOR])))
 
@@ -199,7 +200,7 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
 
     def score(self, x: tuple[int, int] | None) -> Verdict:
         verdict = self._rate.score(x)
-        if x is None or not verdict.ready:
+        if x is None or not verdict.ready or self.state.renew:
             return ABSTAIN
         usual, at_usual = self._rarity.tail.usual()
         dispersion = max(usual / at_usual, 1.0)
@@ -208,7 +209,11 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         return msgspec.structs.replace(verdict, score=squash(evidence, k), anomalous=evidence > k, sigmas=evidence)
 
     def learn(self, x: tuple[int, int] | None) -> None:
-        if x is not None and self._rate.score(x).ready:
+        if x is None or x[1] < 1:
+            return
+        if self.state.renew:
+            self._renew(x)
+        elif self._rate.score(x).ready:
             self._rarity.learn(self._surprise(x))
         self._rate.learn(x)
 
@@ -217,8 +222,12 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         return -math.log10(tail) if tail > 0.0 else SURPRISE_MAX
 
     def forget_level(self) -> None:
-        """Begin anew: the rate and its prior."""
-        rate = self.state.rate
-        rate.learned = min(rate.learned, self.params.rate.ready_after - 1)
-        rate.events = rate.trials = 0.0
+        """Begin anew where the series is now, if that is worse than before: its first rate is then the usual one."""
+        self.state.renew = True
         self.state.rarity.last = []
+
+    def _renew(self, x: tuple[int, int]) -> None:
+        p, rate = self.params.rate, self.state.rate
+        level = max(x[0] / x[1], self._rate.baseline)
+        rate.events = level * (rate.trials + p.prior_trials) - p.prior_rate * p.prior_trials
+        self.state.renew = False
