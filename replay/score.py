@@ -6,7 +6,8 @@ model runs, a grace of GRACE_AFTER_US after the end included (recovery may be no
 the recording's last request are told apart: that traffic stops there is no incident of the service.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -222,5 +223,18 @@ def _incident(incident: Incident, touched: Touched, lives: list[AlertLife]) -> I
 
 
 def _explains(incident: IncidentScore, life: AlertLife, after_us: int) -> bool:
-    in_time = incident.start_us <= life.opened_us <= incident.end_us + after_us
-    return in_time and life.model in incident.models
+    return explains(incident, incident.models, life.opened_us, life.model, after_us)
+
+
+class Span(Protocol):
+    """What has a beginning and an end in event time."""
+
+    @property
+    def start_us(self) -> int: ...
+    @property
+    def end_us(self) -> int: ...
+
+
+def explains(span: Span, models: Container[str], opened_us: int, model: str, after_us: int) -> bool:
+    """Whether an alert that opened on `model` is about an incident of `models`, or about the `after_us` after it."""
+    return span.start_us <= opened_us <= span.end_us + after_us and model in models

@@ -1,5 +1,6 @@
 """`tidegate backtest`: the code that runs live, over recorded traffic, windows or series; what it found and missed."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def backtest(
         for each in configurations:
             bar.begin(each.name, len(configurations))
             judged.append(judge(found, truth, each, options, bar.advance))
-        rows, wall_s = bar.rows, bar.wall_s
+        rows, wall_s, cpu_s = bar.rows, bar.wall_s, bar.cpu_s
     changes = compare(judged[0], judged[1], *(each.settings for each in configurations)) if against else None
     result = Result(
         version=version("tidegate"),
@@ -96,6 +97,7 @@ def backtest(
         warm_up_hours=warm_up_hours,
         rows=rows // len(configurations),
         wall_s=round(wall_s, 3),
+        cpu_s=round(cpu_s, 3),
         rows_per_s=round(rows / max(wall_s, 1e-9), 1),
         notes=[*notes, *judged[0].notes],
         runs=[run_of(each, one) for each, one in zip(configurations, judged, strict=True)],
@@ -120,17 +122,26 @@ def _what(found: "Sequence[Input]") -> str:
     return ", ".join(kinds)
 
 
+def _cpu_s() -> float:
+    """Processor time of this process and of those it has waited for."""
+    return sum(os.times()[:4])
+
+
 class _Bar:
     """The progress bar: share of the bytes read, rows judged, rows a second."""
 
     def __init__(self, progress: Progress) -> None:
         self.rows = 0
-        self._began_at = time.monotonic()
+        self._began_at, self._began_cpu_s = time.monotonic(), _cpu_s()
         self._progress = progress
 
     @property
     def wall_s(self) -> float:
         return time.monotonic() - self._began_at
+
+    @property
+    def cpu_s(self) -> float:
+        return _cpu_s() - self._began_cpu_s
 
     def begin(self, name: str, of: int) -> None:
         self._progress.update(TASK, description=f"judging with {name}" if of > 1 else "judging")

@@ -23,7 +23,7 @@ def show(out: Console, result: Result) -> None:
         out.print(f"[dim]{len(result.notes) - NOTES_SHOWN} more notes are in backtest.json[/]")
     out.print(_totals(result))
     for run in result.runs:
-        if run.kinds:
+        if len(run.kinds) > 1 or any(row.named for row in run.kinds):
             out.print(_kinds(run, len(result.runs) > 1))
         if len(run.detectors) > 1:
             out.print(_detectors(run, len(result.runs) > 1))
@@ -33,7 +33,8 @@ def show(out: Console, result: Result) -> None:
         out.print(_strips(result.runs[0]))
     if result.changes:
         _print_changes(out, result.changes)
-    out.print(f"{result.rows:,} rows in {result.wall_s:.1f} s: {result.rows_per_s:,.0f} rows/s")
+    cost = f"{result.wall_s:.1f} s ({result.cpu_s:.1f} s of processor time)"
+    out.print(f"{result.rows:,} rows in {cost}: {result.rows_per_s:,.0f} rows/s")
 
 
 def _table(title: str, *heads: str) -> Table:
@@ -67,16 +68,13 @@ def _titled(title: str, run: Run, several: bool) -> str:
 
 
 def _kinds(run: Run, several: bool) -> Table:
-    table = _table(
-        _titled("By kind of event", run, several), "kind", "events", "found", "recall", "named so", "delay", "p90"
-    )
+    heads = ("kind", "events", "found", "recall", "called so", "delay", "p90")
+    table = _table(_titled("By kind of event", run, several), *heads)
     for row in run.kinds:
         name = f"{row.kind} ({row.difficulty})" if row.difficulty else row.kind
         style = "" if row.found == row.events else "red"
-        table.add_row(
-            name, str(row.events), str(row.found), percent(row.recall), str(row.named), delay(row.delay_s_median),
-            delay(row.delay_s_p90), style=style,
-        )  # fmt: skip
+        figures = (percent(row.recall), str(row.named), delay(row.delay_s_median), delay(row.delay_s_p90))
+        table.add_row(name, str(row.events), str(row.found), *figures, style=style)
     return table
 
 

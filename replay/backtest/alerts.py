@@ -16,7 +16,7 @@ from replay.backtest.labels import ANY, Label
 from replay.backtest.model import Detection, Event, Findings, Judgement, Panel, Strip
 from replay.backtest.watched import Anomalous, ModelWindows, Watched
 from replay.collect import Collected
-from replay.score import GRACE_AFTER_US, MATCH_AFTER_US, AlertLife, alert_lives
+from replay.score import GRACE_AFTER_US, MATCH_AFTER_US, AlertLife, alert_lives, explains
 from topics.fields import MINUTE_US
 
 UNITS: dict[str, tuple[float, str]] = {
@@ -139,7 +139,7 @@ def _detection(life: AlertLife, events: Sequence[Event], prefix: str, judged: tu
 
 
 def _covers(event: Event, detection: Detection, after_us: int) -> bool:
-    return event.start_us <= detection.start_us <= event.end_us + after_us and detection.strip in event.strips
+    return explains(event, event.strips, detection.start_us, detection.strip, after_us)
 
 
 def _find(event: Event, detections: Iterable[Detection]) -> None:

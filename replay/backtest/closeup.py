@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.judging.metrics import LATENCIES
 from replay.backtest.model import Detection, Event, Floats, Panel, Strip, Times
 from replay.chart import TimeAxis, ValueAxis, box, clock, line, rule, short, svg, text
 
@@ -27,6 +28,17 @@ SHAPES = {
 }
 
 
+TELLING: dict[str, tuple[str, ...]] = {
+    "error_burst": ("error_rate",),
+    "latency_spike": LATENCIES,
+    "latency_leak": LATENCIES,
+    "traffic_drop": ("requests",),
+    "token_surge": ("tokens_per_s",),
+    "cost_anomaly": ("cost_microusd",),
+}
+"""What to draw of an alert of this kind; of others the metric that lies furthest beyond its band."""
+
+
 class View(NamedTuple):
     """What to draw: a stretch of one panel."""
 
@@ -38,14 +50,14 @@ class View(NamedTuple):
         return column[self.first : self.end]
 
 
-def view(strip: Strip, start_us: int, end_us: int, metrics: Sequence[str] = ()) -> View:
-    """The rows around a stretch of time, in the panel that tells most: one of `metrics`, where they name any."""
+def view(strip: Strip, start_us: int, end_us: int, kind: str = "") -> View:
+    """The rows around a stretch of time, in the panel that tells most of a detection of `kind`."""
     times_us = strip.panels[0].times_us
     first, end = (int(row) for row in np.searchsorted(times_us, [start_us, end_us + 1]))
     around = max(ROWS_AROUND, (end - first) // 2)
     begin = max(first - around, 0)
     finish = min(max(end + around, first + 1), begin + ROWS_MAX, len(times_us))
-    named = [panel for panel in strip.panels if panel.metric in metrics] or strip.panels
+    named = [panel for panel in strip.panels if panel.metric in TELLING.get(kind, ())] or strip.panels
     panel = max(named, key=lambda one: _strangeness(one, first, max(end, first + 1)))
     return View(panel, begin, finish)
 

@@ -122,7 +122,7 @@ _TILES_UNLABELLED: tuple[tuple[_Said, str, _Good], ...] = (
 def _tiles(result: Result) -> Iterable[str]:
     totals = [run.total for run in result.runs]
     for said, about, good in _TILES if result.labelled else _TILES_UNLABELLED:
-        css = "" if good is None else "good" if good(totals[0]) else "bad"
+        css = "good" if good is not None and good(totals[0]) else ""
         second = f"<small>B: {escape(said(totals[1]))}</small>" if len(totals) > 1 else ""
         yield f'<div class="tile {css}"><b>{escape(said(totals[0]))}</b>{second}<span>{escape(about)}</span></div>'
     yield f'<div class="tile"><b>{result.rows_per_s:,.0f}/s</b><span>rows judged</span></div>'
@@ -132,7 +132,8 @@ def _figures(result: Result, places: dict[str, int]) -> Iterable[str]:
     if result.changes is not None:
         yield "<h2>What B changes</h2>"
         yield from tables.changes(result.changes, places)
-    if result.runs[0].kinds:
+    kinds = result.runs[0].kinds
+    if len(kinds) > 1 or any(row.named for run in result.runs for row in run.kinds):
         yield "<h2>By kind of event</h2>" + tables.kinds(result)
     if any(run.two_fold for run in result.runs):
         yield "<h2>Threshold</h2>" + tables.thresholds(result)
@@ -222,8 +223,7 @@ def _card(
     places: dict[str, int],
 ) -> str:
     end_us = one.start_us if one.end_us is None else one.end_us
-    metrics = [] if isinstance(one, Event) else [name.partition("/")[0] for name in one.confirmations]
-    seen = closeup.view(strip, one.start_us, end_us, metrics)
+    seen = closeup.view(strip, one.start_us, end_us, one.kind)
     about = f"{one.target} {one.difficulty}" if isinstance(one, Event) else one.summary
     about = f"{seen.panel.label}: {about}" if len(strip.panels) > 1 else about
     when = clock(one.start_us, "%d %b %H:%M")

@@ -101,6 +101,7 @@ class Result(Struct, frozen=True):
     warm_up_hours: float
     rows: int
     wall_s: float
+    cpu_s: float
     rows_per_s: float
     notes: list[str]
     runs: list[Run]

@@ -65,7 +65,7 @@ def result(*judged: Judgement, labelled: bool = True) -> Result:
     changes = compare(judged[0], judged[1], Settings(), Settings()) if len(judged) > 1 else None
     runs = [run_of(each, found) for each, found in zip(configurations, judged, strict=True)]
     inputs = [{"path": one.source, "kind": one.kind, "name": one.name} for one in judged[0].strips]
-    return Result("0", inputs, labelled, 0.15, 0.0, 1_000, 2.0, 500.0, [f"left out: {HOSTILE}"], runs, changes)
+    return Result("0", inputs, labelled, 0.15, 0.0, 1_000, 2.0, 1.5, 500.0, [f"left out: {HOSTILE}"], runs, changes)
 
 
 def parsed(text: str) -> tuple[Page, str, dict[str, Any]]:
