@@ -206,7 +206,12 @@
       const canvas = this.canvas;
       let start = null;
       canvas.addEventListener("pointerdown", (e) => { start = e.offsetX; canvas.setPointerCapture(e.pointerId); });
-      canvas.addEventListener("pointermove", (e) => this.hover(e, start));
+      let waiting = null; // of many moves between two frames the last one counts
+      canvas.addEventListener("pointermove", (e) => {
+        if (!waiting) requestAnimationFrame(() => { if (waiting) this.hover(waiting, start); waiting = null; });
+        waiting = { offsetX: e.offsetX, pageX: e.pageX, pageY: e.pageY, clientX: e.clientX };
+      });
+      canvas.addEventListener("pointercancel", () => { start = null; });
       canvas.addEventListener("pointerup", (e) => {
         if (start !== null && Math.abs(e.offsetX - start) > 5) {
           const ends = [this.t(start), this.t(e.offsetX)].sort((a, b) => a - b);
@@ -214,7 +219,7 @@
         }
         start = null;
       });
-      canvas.addEventListener("pointerleave", () => { tip.hidden = true; if (start === null) this.draw(); });
+      canvas.addEventListener("pointerleave", () => { waiting = null; tip.hidden = true; if (start === null) this.draw(); });
       canvas.addEventListener("dblclick", () => this.zoom(...this.all));
       canvas.addEventListener("keydown", (e) => {
         const span = this.to - this.from, mid = (this.to + this.from) / 2;
@@ -242,7 +247,7 @@
         lines.push([`${p.label}: ${value}${band}`]);
       }
       const near = (this.to - this.from) * 6 / this.width;
-      for (const v of this.strip.events) if (t >= v.from - near && t <= v.to + near) lines.push([`event: ${v.kind}, ${v.found ? "found" : "missed"}`]);
+      for (const v of this.strip.events) if (t >= v.from - near && t <= v.to + near) lines.push([`event: ${v.kind}, ${said(v.found)}${data.second ? ` by A, ${said(v.b)} by B` : ""}`]);
       for (const [name, list] of [["A", this.strip.a], ["B", this.strip.b]])
         for (const d of list || []) if (t >= d.from - near && t <= d.to + near) lines.push([`${data.second ? name + ": " : ""}${d.outcome} ${d.kind}: ${d.says}`]);
       tip.replaceChildren(...lines.slice(0, 14).map(([text, tag]) => Object.assign(document.createElement(tag || "div"), { textContent: text })));
@@ -252,6 +257,8 @@
       tip.style.top = e.pageY + 14 + "px";
     }
   }
+
+  const said = (found) => (found ? "found" : "missed");
 
   function ticks(lo, hi) {
     const raw = (hi - lo) / 3.5, size = 10 ** Math.floor(Math.log10(raw));

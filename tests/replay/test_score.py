@@ -73,6 +73,12 @@ def test_a_token_surge_may_show_in_any_model_that_the_organisation_uses() -> Non
     assert [life.model for life in judged.false_alarms] == ["m-three"]
 
 
+def test_a_withdrawn_alert_is_over() -> None:
+    run = collected(alerts=[alert("a1", 40, provisional=True), alert("a1", 42, "withdrawn")])
+    (life,) = score([], [], run, END).false_alarms
+    assert life.resolved_us == at(42)
+
+
 def test_an_alert_keeps_its_highest_severity_and_all_confirmations() -> None:
     steps = [alert("a1", 12), alert("a1", 13, "update", severity="critical"), alert("a1", 20, "resolved")]
     judged = score([incident("error_burst", 10, 20)], [touched("m-one")], collected(alerts=steps), END)
