@@ -7,7 +7,7 @@ from rich.table import Table
 
 from replay.backtest.changes import Changed, Changes
 from replay.backtest.result import Result, Run
-from replay.backtest.words import delay, percent, rate
+from replay.backtest.words import by_difficulty, delay, percent, rate
 from replay.chart import clock
 
 STRIPS_SHOWN = 12
@@ -68,13 +68,18 @@ def _titled(title: str, run: Run, several: bool) -> str:
 
 
 def _kinds(run: Run, several: bool) -> Table:
-    heads = ("kind", "events", "found", "recall", "called so", "delay", "p90")
+    parts = by_difficulty(run.kinds)
+    graded = any(parts.values())
+    heads = ("kind", "events", "found", "recall", "called so", "delay", "p90", *(["by difficulty"] if graded else []))
     table = _table(_titled("By kind of event", run, several), *heads)
     for row in run.kinds:
-        name = f"{row.kind} ({row.difficulty})" if row.difficulty else row.kind
+        if row.difficulty:
+            continue
         style = "" if row.found == row.events else "red"
         figures = (percent(row.recall), str(row.named), delay(row.delay_s_median), delay(row.delay_s_p90))
-        table.add_row(name, str(row.events), str(row.found), *figures, style=style)
+        table.add_row(
+            row.kind, str(row.events), str(row.found), *figures, *([parts[row.kind]] if graded else []), style=style
+        )
     return table
 
 

@@ -5,7 +5,7 @@ from html import escape
 
 from replay.backtest.changes import Changed, Changes
 from replay.backtest.result import Result, Run
-from replay.backtest.words import delay, percent, rate
+from replay.backtest.words import by_difficulty, delay, percent, rate
 from replay.chart import clock
 from replay.figures import words
 
@@ -44,15 +44,16 @@ def kinds(result: Result) -> str:
             f"p90{mark}",
         ]
     rows: list[list[str | Cell]] = []
+    parts = [by_difficulty(run.kinds) for run in result.runs]
     for number, first in enumerate(result.runs[0].kinds):
-        name = f"{escape(words(first.kind))}" + (
-            f" <small>{escape(first.difficulty)}</small>" if first.difficulty else ""
-        )
-        row: list[str | Cell] = [name, f"{first.events:,}"]
-        for run in result.runs:
+        if first.difficulty:
+            continue
+        row: list[str | Cell] = [escape(words(first.kind)), f"{first.events:,}"]
+        for run, part in zip(result.runs, parts, strict=True):
             own = run.kinds[number]
             bar = f'<span class="share"><i style="width:{100 * own.recall:.0f}%"></i></span> {percent(own.recall)}'
-            row.append((f"{own.found:,}", "" if own.found == own.events else "lost"))
+            graded = f"<small>{escape(part[own.kind])}</small>" if part[own.kind] else ""
+            row.append((f"{own.found:,}{graded}", "" if own.found == own.events else "lost"))
             row += [bar, *([f"{own.named:,}"] if named else []), delay(own.delay_s_median), delay(own.delay_s_p90)]
         rows.append(row)
     return table(heads, rows)

@@ -37,7 +37,8 @@ class Tally(Struct, frozen=True):
 
 
 class KindTally(Struct, frozen=True):
-    """Events of one kind (and difficulty, if labels have it). `named`: found by an alert of a kind that fits."""
+    """Events of one kind; where labels say how difficult each is, also of each difficulty (empty: of all). `named`:
+    found by an alert of a kind that fits."""
 
     kind: str
     difficulty: str
@@ -127,10 +128,11 @@ def _of_strip(strip: Strip, events: Sequence[Event], detections: Sequence[Detect
 
 
 def by_kind(events: Iterable[Event]) -> list[KindTally]:
-    """Each kind of event, by difficulty where the labels say it."""
+    """Each kind of event, and each of its difficulties where the labels say it."""
     groups: dict[tuple[str, str], list[Event]] = {}
     for event in events:
-        groups.setdefault((event.kind, event.difficulty), []).append(event)
+        for difficulty in dict.fromkeys(("", event.difficulty)):
+            groups.setdefault((event.kind, difficulty), []).append(event)
     return [_of_kind(*key, own) for key, own in sorted(groups.items(), key=lambda item: _order(item[0]))]
 
 

@@ -128,5 +128,7 @@ class Watched:
         notes = [f"left out: {count:,} {what} of {path} beyond the limits" for what, count in self.dropped.items()]
         if self.revisions:
             notes.append(f"{self.revisions:,} corrections of windows in {path}: detection judges a window once")
+        if after := len({alert.alert for alert in self.alerts.values()} - {a.alert for a in self.within().values()}):
+            notes.append(f"{after:,} alerts of {path} open after its last request and are left out")
         notes += [f"{count:,} dead letters of {path}: {reason}" for reason, count in self.dead.most_common(3)]
         return notes

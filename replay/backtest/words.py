@@ -1,5 +1,19 @@
 """Figures as people read them; the terminal and the page say them alike."""
 
+from collections.abc import Iterable
+
+from replay.backtest.tally import KindTally
+
+
+def by_difficulty(kinds: Iterable[KindTally]) -> dict[str, str]:
+    """Of each kind how many of each difficulty were found: `easy 3/3, hard 1/2`; empty where labels do not say."""
+    parts: dict[str, list[str]] = {}
+    for row in kinds:
+        found = parts.setdefault(row.kind, [])
+        if row.difficulty:
+            found.append(f"{row.difficulty} {row.found}/{row.events}")
+    return {kind: ", ".join(found) for kind, found in parts.items()}
+
 
 def percent(share: float | None) -> str:
     """A share in percent, a dash without any.

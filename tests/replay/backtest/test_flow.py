@@ -11,7 +11,8 @@ from replay.backtest import flow, tally
 from replay.backtest.changes import compare
 from replay.backtest.inputs import Content, Input
 from replay.backtest.labels import Label, read
-from replay.backtest.model import Judgement
+from replay.backtest.model import Event, Judgement
+from replay.backtest.words import by_difficulty
 from replay.event import ReplayError
 from replay.offline import Offline
 from replay.sources import open_source
@@ -60,6 +61,16 @@ def test_figures_counted_by_hand(found: Judgement) -> None:
     kinds = {row.kind: (row.found, row.named) for row in tally.by_kind(found.events)}
     assert kinds == {"error_burst": (1, 1), "ghost": (0, 0)}
     assert [(row.name, row.wrong) for row in tally.by_strip(found)] == [("m-one", 1), ("m-two", 1)]
+
+
+def test_kinds_are_split_by_difficulty() -> None:
+    def event(difficulty: str, delay_us: int | None) -> Event:
+        return Event("e", "leak", "m", 0, 1, ["m"], difficulty, delay_us=delay_us)
+
+    events = [event("easy", 60_000_000), event("hard", None), event("hard", 180_000_000)]
+    rows = [(row.difficulty, row.events, row.found, row.delay_s_median) for row in tally.by_kind(events)]
+    assert rows == [("", 3, 2, 120.0), ("easy", 1, 1, 60.0), ("hard", 2, 1, 180.0)]
+    assert by_difficulty(tally.by_kind(events)) == {"leak": "easy 1/1, hard 1/2"}
 
 
 def test_what_lies_in_the_warm_up_counts_neither_way(recorded: Path, truth: list[Label]) -> None:
