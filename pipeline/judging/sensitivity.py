@@ -70,6 +70,8 @@ class Sensitivity(Struct):
 
 def in_force(s: Sensitivity, params: SensitivityParams) -> float:
     """k, in [1, k_max]."""
+    if s.taught == s.noise == 1.0:
+        return 1.0
     return min(round(s.taught * s.noise, DIGITS), params.threshold.k_max)
 
 
