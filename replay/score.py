@@ -62,6 +62,7 @@ class AlertLife(Struct, frozen=True):
     provisional: bool = False  # opened by the fast path
     confirmed_us: int | None = None  # when a minute window confirmed it
     withdrawn: bool = False  # `resolved_us` is when
+    causes: list[str] = []  # dimension=value, as last told, the likeliest first
 
 
 class IncidentScore(Struct, frozen=True):
@@ -156,7 +157,12 @@ def _alert_life(steps: list[Alert], commands: list[CommandLife]) -> AlertLife:
         provisional=first.provisional,
         confirmed_us=confirmed.time_us if confirmed else None,
         withdrawn=last.status == "withdrawn",
+        causes=next((named for step in reversed(steps) if (named := _causes(step))), []),
     )
+
+
+def _causes(step: Alert) -> list[str]:
+    return [f"{cause.dimension}={cause.value}" for cause in step.causes]
 
 
 def _command_lives(collected: Collected) -> Iterable[tuple[str, CommandLife]]:

@@ -70,16 +70,18 @@ def _titled(title: str, run: Run, several: bool) -> str:
 def _kinds(run: Run, several: bool) -> Table:
     parts = by_difficulty(run.kinds)
     graded = any(parts.values())
-    heads = ("kind", "events", "found", "recall", "called so", "delay", "p90", *(["by difficulty"] if graded else []))
+    blamed = any(row.causes for row in run.kinds)
+    heads = ["kind", "events", "found", "recall", "called so", "delay", "p90"]
+    heads += [*(["cause named"] if blamed else []), *(["by difficulty"] if graded else [])]
     table = _table(_titled("By kind of event", run, several), *heads)
     for row in run.kinds:
         if row.difficulty:
             continue
         style = "" if row.found == row.events else "red"
         figures = (percent(row.recall), str(row.named), delay(row.delay_s_median), delay(row.delay_s_p90))
-        table.add_row(
-            row.kind, str(row.events), str(row.found), *figures, *([parts[row.kind]] if graded else []), style=style
-        )
+        cause = f"{row.caused} of {row.causes}" if row.causes else "–"
+        more = [*([cause] if blamed else []), *([parts[row.kind]] if graded else [])]
+        table.add_row(row.kind, str(row.events), str(row.found), *figures, *more, style=style)
     return table
 
 

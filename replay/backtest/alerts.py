@@ -99,6 +99,7 @@ def _event(number: int, label: Label, watched: Watched, prefix: str) -> Event:
         end_us=label.end_us,
         strips=[prefix + model for model in models],
         difficulty=label.difficulty,
+        cause=label.cause,
     )
 
 
@@ -128,6 +129,9 @@ def _detection(life: AlertLife, events: Sequence[Event], prefix: str, judged: tu
         end_us=life.resolved_us,
         summary=life.summary,
         confirmations=life.confirmations,
+        causes=life.causes,
+        provisional=life.provisional,
+        withdrawn=life.withdrawn,
     )
     if judged[0] <= life.opened_us <= judged[1]:
         if any(_covers(event, detection, MATCH_AFTER_US) for event in events):
@@ -148,6 +152,8 @@ def _find(event: Event, detections: Iterable[Detection]) -> None:
         event.delay_us = min(detection.start_us for detection in found) - event.start_us
         event.found_by = [detection.id for detection in found]
         event.named = sorted({detection.kind for detection in found})
+        if event.cause:
+            event.caused = next((one.causes[0] for one in found if one.causes), "") == event.cause
 
 
 def _witnesses(event: Event, anomalies: Sequence[Anomalous], detections: Sequence[Detection], prefix: str) -> None:

@@ -7,6 +7,7 @@ target       a model, a series, or an organisation, region, client or tier, whic
              during the event; empty or `*`: any
 models       instead of a target, the list of models that are hit
 difficulty   optional: easy, medium or hard
+dimension    optional, with `value`: the part of the traffic that is to blame, such as region and eu-west
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,6 +34,8 @@ class Written(msgspec.Struct, frozen=True):
     target: str = ""
     models: list[str] = []
     difficulty: str = ""
+    dimension: str = ""
+    value: str = ""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -45,6 +48,7 @@ class Label(msgspec.Struct, frozen=True):
     target: str
     models: tuple[str, ...]
     difficulty: str
+    cause: str = ""  # dimension=value
 
     def at(self, start_us: int) -> "Label":
         """As it lies in a recording that begins at `start_us`."""
@@ -77,7 +81,10 @@ def _label(written: Written, path: Path, number: int) -> Label:
         raise _bad(path, number, "start and end are of different kinds: one counts from the start of the recording")
     if end[0] < start[0]:
         raise _bad(path, number, "the end lies before the start")
-    return Label(start[0], end[0], start[1], written.kind, written.target, tuple(written.models), written.difficulty)
+    cause = f"{written.dimension}={written.value}" if written.dimension else ""
+    return Label(
+        start[0], end[0], start[1], written.kind, written.target, tuple(written.models), written.difficulty, cause
+    )
 
 
 def _moment(value: float | str, path: Path, number: int) -> tuple[int, bool]:

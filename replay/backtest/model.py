@@ -58,7 +58,8 @@ class Strip(Struct):
 
 class Event(Struct):
     """A labelled event. `delay_us` None: missed. `first`: the detectors that spoke first; `confirmed`: all that agreed.
-    `named`: the kinds of the alerts that found it."""
+    `named`: the kinds of the alerts that found it. `cause`: what is to blame, where the labels say so; `caused`:
+    whether the first cause that the alerts name is that one (None: there is none to name, or it was missed)."""
 
     id: str
     kind: str
@@ -73,6 +74,8 @@ class Event(Struct):
     named: list[str] = []
     first: list[str] = []
     confirmed: list[str] = []
+    cause: str = ""
+    caused: bool | None = None
 
 
 class Detection(Struct):
@@ -89,6 +92,9 @@ class Detection(Struct):
     confirmations: list[str] = []
     outcome: Outcome = "unjudged"
     episodes: int = 1
+    causes: list[str] = []  # dimension=value, the likeliest first
+    provisional: bool = False  # opened by the fast path
+    withdrawn: bool = False  # and taken back by the minutes
 
 
 class Findings(Struct):

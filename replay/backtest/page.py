@@ -294,7 +294,8 @@ def _listed(each: Shown, places: dict[str, int]) -> str:
     for side, detections in (("A", each.a), ("B", each.b or [])):
         label = "alert" if each.b is None else f"alert {side}"
         for one in detections[:LISTED_MAX]:
-            badge = f'<span class="badge {one.outcome}">{label}: {one.outcome}</span>'
+            taken_back = ", withdrawn" if one.withdrawn else ""
+            badge = f'<span class="badge {one.outcome}">{label}: {one.outcome}{taken_back}</span>'
             rows.append((one.start_us, _listed_row(each, one, badge, one.summary, places)))
     if not rows:
         return ""

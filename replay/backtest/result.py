@@ -38,6 +38,8 @@ class EventRow(Struct, frozen=True):
     named: list[str]
     first: list[str]
     confirmed: list[str]
+    cause: str
+    cause_named: bool | None
 
 
 class DetectionRow(Struct, frozen=True):
@@ -53,6 +55,9 @@ class DetectionRow(Struct, frozen=True):
     episodes: int
     confirmations: list[str]
     summary: str
+    causes: list[str]
+    provisional: bool
+    withdrawn: bool
 
 
 class Fold(Struct, frozen=True):
@@ -172,6 +177,8 @@ def _event(event: Event) -> EventRow:
         named=event.named,
         first=event.first,
         confirmed=event.confirmed,
+        cause=event.cause,
+        cause_named=event.caused,
     )
 
 
@@ -187,4 +194,7 @@ def _detection(one: Detection) -> DetectionRow:
         episodes=one.episodes,
         confirmations=one.confirmations,
         summary=one.summary,
+        causes=one.causes,
+        provisional=one.provisional,
+        withdrawn=one.withdrawn,
     )

@@ -1,10 +1,11 @@
 """The page's tables: figures of one or two configurations side by side, as HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from replay.backtest.changes import Changed, Changes
 from replay.backtest.result import Result, Run
+from replay.backtest.tally import KindTally
 from replay.backtest.words import by_difficulty, delay, percent, rate
 from replay.chart import clock
 from replay.figures import words
@@ -31,32 +32,32 @@ def _cell(cell: str | Cell, is_number: bool) -> str:
 
 def kinds(result: Result) -> str:
     """Each kind of event: found, recall, delay; of B as well, where there is one."""
+    every = [row for run in result.runs for row in run.kinds]
+    columns: list[tuple[str, Callable[[KindTally, str], str | Cell]]] = [("Found", _found), ("Recall", _recall)]
+    if any(row.named for row in every):
+        columns.append(("Called so", lambda row, _: f"{row.named:,}"))
+    if any(row.causes for row in every):
+        columns.append(("Cause named", lambda row, _: f"{row.caused} of {row.causes}" if row.causes else "–"))
+    columns += [("Delay", lambda row, _: delay(row.delay_s_median)), ("p90", lambda row, _: delay(row.delay_s_p90))]
     several = len(result.runs) > 1
-    named = any(row.named for run in result.runs for row in run.kinds)
-    heads = ["Kind", "Events"]
-    for run in result.runs:
-        mark = f" {run.name}" if several else ""
-        heads += [
-            f"Found{mark}",
-            f"Recall{mark}",
-            *([f"Called so{mark}"] if named else []),
-            f"Delay{mark}",
-            f"p90{mark}",
-        ]
-    rows: list[list[str | Cell]] = []
-    parts = [by_difficulty(run.kinds) for run in result.runs]
+    heads = [f"{name} {run.name}" if several else name for run in result.runs for name, _ in columns]
+    graded = [by_difficulty(run.kinds) for run in result.runs]
+    rows = []
     for number, first in enumerate(result.runs[0].kinds):
-        if first.difficulty:
-            continue
-        row: list[str | Cell] = [escape(words(first.kind)), f"{first.events:,}"]
-        for run, part in zip(result.runs, parts, strict=True):
-            own = run.kinds[number]
-            bar = f'<span class="share"><i style="width:{100 * own.recall:.0f}%"></i></span> {percent(own.recall)}'
-            graded = f"<small>{escape(part[own.kind])}</small>" if part[own.kind] else ""
-            row.append((f"{own.found:,}{graded}", "" if own.found == own.events else "lost"))
-            row += [bar, *([f"{own.named:,}"] if named else []), delay(own.delay_s_median), delay(own.delay_s_p90)]
-        rows.append(row)
-    return table(heads, rows)
+        if not first.difficulty:
+            sides = [(run.kinds[number], own[first.kind]) for run, own in zip(result.runs, graded, strict=True)]
+            cells = [cell(*side) for side in sides for _, cell in columns]
+            rows.append([escape(words(first.kind)), f"{first.events:,}", *cells])
+    return table(["Kind", "Events", *heads], rows)
+
+
+def _found(row: KindTally, graded: str) -> Cell:
+    more = f"<small>{escape(graded)}</small>" if graded else ""
+    return f"{row.found:,}{more}", "" if row.found == row.events else "lost"
+
+
+def _recall(row: KindTally, graded: str) -> str:
+    return f'<span class="share"><i style="width:{100 * row.recall:.0f}%"></i></span> {percent(row.recall)}'
 
 
 def alert_kinds(run: Run) -> str:

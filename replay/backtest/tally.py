@@ -38,13 +38,15 @@ class Tally(Struct, frozen=True):
 
 class KindTally(Struct, frozen=True):
     """Events of one kind; where labels say how difficult each is, also of each difficulty (empty: of all). `named`:
-    found by an alert of a kind that fits."""
+    found by an alert of a kind that fits. `causes`: found events whose cause is known; `caused`: it was named first."""
 
     kind: str
     difficulty: str
     events: int
     found: int
     named: int
+    causes: int
+    caused: int
     recall: float
     delay_s_median: float | None
     delay_s_p90: float | None
@@ -149,6 +151,8 @@ def _of_kind(kind: str, difficulty: str, events: Sequence[Event]) -> KindTally:
         events=len(events),
         found=len(delays),
         named=sum(not RIGHT_NAMES.get(kind, {kind}).isdisjoint(event.named) for event in events),
+        causes=sum(event.caused is not None for event in events),
+        caused=sum(event.caused is True for event in events),
         recall=len(delays) / len(events),
         delay_s_median=median(delays) if delays else None,
         delay_s_p90=_p90(delays),

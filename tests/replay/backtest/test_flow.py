@@ -8,19 +8,21 @@ from msgspec.structs import replace
 
 from pipeline.settings import Settings
 from replay.backtest import flow, tally
+from replay.backtest.alerts import judge
 from replay.backtest.changes import compare
 from replay.backtest.inputs import Content, Input
 from replay.backtest.labels import Label, read
 from replay.backtest.model import Event, Judgement
+from replay.backtest.watched import Watched
 from replay.backtest.words import by_difficulty
 from replay.event import ReplayError
 from replay.offline import Offline
 from replay.sources import open_source
 from tests.replay.backtest import files
-from tests.replay.records import at, window
+from tests.replay.records import alert, at, window
 from topics.codec import encoder
 from topics.fields import MINUTE_US
-from topics.records import Alert, OrganisationTokens
+from topics.records import Alert, Cause, Judged, OrganisationTokens
 from topics.table import BY_ALIAS
 from topics.traffic import Request
 
@@ -147,6 +149,21 @@ def test_an_organisation_stands_for_the_models_it_uses(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return files.traffic(tmp_path_factory.mktemp("log") / "traffic.jsonl")[0]
+
+
+def test_a_cause_is_right_when_the_first_one_named_is_it() -> None:
+    def named(first: str) -> bool | None:
+        cause = Cause("region", first, 0.9)
+        watched = Watched()
+        watched.judged(Judged(id="j", time_us=at(1), window=window(0)))
+        watched.judged(Judged(id="j", time_us=at(41), window=window(40)))
+        alerts = [alert("a", 12), alert("a", 13, "update", causes=[cause, Cause("region", "eu", 0.1)])]
+        watched.alerts = {one.id: one for one in alerts}
+        label = Label(at(10), at(20), False, "one_region", "m-one", (), "", "region=eu")
+        (event,) = judge(Input(Path("w"), "windows", "w"), watched, [label], "", 0).events
+        return event.caused
+
+    assert (named("eu"), named("us")) == (True, False)
 
 
 def test_a_log_gives_the_alerts_that_the_whole_flow_gives(log: Path) -> None:
