@@ -5,6 +5,7 @@ link's internal topic as a `Handoff`. Outputs leave in the order of the offsets 
 log is cut into batches, the concatenated outputs are the same.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -18,6 +19,7 @@ from pipeline.stage import SAME_PARTITION as SAME_PARTITION  # also for drivers,
 from pipeline.stage import Batch, Output, Stage, State
 from topics.control import Command, Relayed
 from topics.links import Handoff
+from topics.records import Alert
 
 _SEEN = "seen"  # the chain's own state: how far each source that may repeat itself has been heard
 
@@ -152,8 +154,9 @@ class Chain:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_REPEATABLE = frozenset((Relayed, Command))
+_REPEATABLE = frozenset((Relayed, Command, Alert))
 _OFFSET = attrgetter("offset")
+_COORDINATES = re.compile(r"a(\d+)-(\d+)-(\d+)")  # an alert's id
 
 
 def _event_source(event: Any) -> tuple[str, Coordinate] | None:
@@ -163,6 +166,9 @@ def _event_source(event: Any) -> tuple[str, Coordinate] | None:
     if type(event) is Command and event.source is not None:
         partition, offset, index = event.source
         return f"slices/{partition}", (offset, index)
+    if type(event) is Alert and (named := _COORDINATES.fullmatch(event.id)):
+        partition, offset, index = map(int, named.groups())
+        return f"alerts/{partition}", (offset, index)
     return None
 
 

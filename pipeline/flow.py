@@ -15,6 +15,7 @@ from pipeline.stage import Stage
 from pipeline.stages.alerting import Alerting
 from pipeline.stages.cache import Cache
 from pipeline.stages.detection import Detection
+from pipeline.stages.incidents import Incidents
 from pipeline.stages.mitigation import Mitigation
 from pipeline.stages.quota import Quota
 from pipeline.stages.relay import Relay
@@ -90,7 +91,7 @@ FLOW: tuple[Row, ...] = (
         "alerting",
         "judged",
         "model",
-        ("alerts", "thresholds"),
+        ("alerts", "control", "thresholds"),
         "raised",
         lambda settings: Alerting(settings.alerting),
         "confirm, grade, one alert per incident: open, update, resolved",
@@ -130,6 +131,15 @@ FLOW: tuple[Row, ...] = (
         "",
         lambda settings: Cache(settings.cache),
         "kills a model's cache entries by raising its epoch",
+    ),
+    Row(
+        "incidents",
+        "control",
+        "all",
+        ("incidents",),
+        "",
+        lambda settings: Incidents(settings.incidents),
+        "alerts of one cause as one incident, with that cause",
     ),
 )
 

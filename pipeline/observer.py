@@ -17,6 +17,7 @@ OUTPUTS = (
     "windows",
     "anomalies",
     "alerts",
+    "incidents",
     "commands",
     "jobs",
     "invalidations",

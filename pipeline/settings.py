@@ -8,6 +8,7 @@ from detectors.series import SeriesParams
 from pipeline.stages.alerting import AlertingParams
 from pipeline.stages.cache import CacheParams
 from pipeline.stages.detection import DetectionParams
+from pipeline.stages.incidents import IncidentsParams
 from pipeline.stages.mitigation import MitigationParams
 from pipeline.stages.quota import QuotaParams
 from pipeline.stages.safety import SafetyParams
@@ -34,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mitigation: MitigationParams = MitigationParams()
     scheduler: SchedulerParams = SchedulerParams()
     cache: CacheParams = CacheParams()
+    incidents: IncidentsParams = IncidentsParams()
     series: SeriesParams = SeriesParams()
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from topics.control import Command
 from topics.fields import MINUTE_US, SECOND_US
-from topics.records import Alert, Anomaly, DeadLetter, Decision, Invalidated, JobEvent, MetricWindow
+from topics.records import Alert, Anomaly, DeadLetter, Decision, Incident, Invalidated, JobEvent, MetricWindow
 
 RECORDS_MAX = 20_000
-"""Alerts, commands, job events and invalidations kept, each; those beyond are counted."""
+"""Alerts, incidents, commands, job events and invalidations kept, each; those beyond are counted."""
 
 WINDOWS_MAX = 200_000  # a week of twenty models
 BUCKETS_MAX = 500_000
@@ -19,7 +19,8 @@ THROTTLE_BUCKET_US = 10 * SECOND_US
 
 class Collected:
     """Call it with (topic alias, key, value), as drivers call their sink. A record that comes twice counts once only
-    where it is kept by id: alerts, commands, job events, invalidations and windows (the highest revision holds)."""
+    where it is kept by id: alerts, incidents, commands, job events, invalidations; and windows, whose highest revision
+    holds."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -29,6 +30,7 @@ class Collected:
         self.throttled: Counter[tuple[str, int]] = Counter()
         self.windows: dict[tuple[str, int], MetricWindow] = {}
         self.alerts: dict[str, Alert] = {}
+        self.incidents: dict[str, Incident] = {}
         self.commands: dict[str, Command] = {}
         self.jobs: dict[str, JobEvent] = {}
         self.invalidations: dict[str, Invalidated] = {}
@@ -39,6 +41,7 @@ class Collected:
             "decisions": self._decision,
             "windows": self._window,
             "alerts": lambda value: self._keep(self.alerts, value),
+            "incidents": lambda value: self._keep(self.incidents, value),
             "commands": lambda value: self._keep(self.commands, value),
             "jobs": lambda value: self._keep(self.jobs, value),
             "invalidations": lambda value: self._keep(self.invalidations, value),

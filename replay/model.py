@@ -26,6 +26,7 @@ MODELLED: tuple[tuple[str, str], ...] = (
         "client skew of ServeGen (busiest 16 %, five busiest 43 %); the twenty busiest are enterprise",
     ),
     ("user", "geometric within the organisation"),
+    ("region, client", "assumed shares; each organisation mostly uses one of each"),
     ("model", "three model names, each organisation with a favourite"),
     ("max_tokens", "set by half of the requests, the next power of two above the answer's length"),
     (
@@ -67,6 +68,7 @@ class Model:
         shares = np.array(list(split.values()))
         self._split = shares / shares.sum()
         self._rng = np.random.default_rng([seed, 1])
+        self._places_rng = np.random.default_rng([seed, 3])  # apart, so that they change nothing else
         self._prompts, self._harmless = prompts.pool(seed)
         self._count = 0
 
@@ -118,7 +120,10 @@ class Model:
         limits = np.exp2(np.ceil(np.log2(np.maximum(chunk.output_tokens, 16)))).astype(np.int64)
         limits = np.where(self._rng.random(rows) < MAX_TOKENS_SHARE, np.minimum(limits, TOKENS_MAX), -1)
         texts, names, tiers = self._prompts, population.NAMES, population.TIERS
-        rest = zip(users, models, limits.tolist(), self._prompt_numbers(rows), strict=True)
+        of = np.array(clients, np.int64)
+        regions = population.draw_named(self._places_rng, of, population.REGIONS)
+        agents = population.draw_named(self._places_rng, of, population.CLIENTS)
+        rest = zip(users, models, limits.tolist(), self._prompt_numbers(rows), regions, agents, strict=True)
         return [
             Request(
                 id=id_,
@@ -129,9 +134,11 @@ class Model:
                 max_tokens=None if limit < 0 else limit,
                 tier=tiers[client],
                 user=f"{names[client]}-u{user}",
+                region=region,
+                client=agent,
                 prompt=texts[prompt],
             )
-            for id_, time_us, client, tokens, (user, model, limit, prompt) in zip(
+            for id_, time_us, client, tokens, (user, model, limit, prompt, region, agent) in zip(
                 ids, chunk.time_us.tolist(), clients, chunk.input_tokens.tolist(), rest, strict=True
             )
         ]
@@ -152,6 +159,9 @@ class Model:
                 first_token_s=None if fails else first / 1e6,
                 duration_s=duration / 1e6,
                 error_type=ERROR_TYPES[kind] if fails else "",
+                tier=request.tier,
+                region=request.region,
+                client=request.client,
             )
             for request, (tokens, first, duration, fails, kind) in zip(requests, rest, strict=True)
         ]

@@ -9,7 +9,7 @@ from replay.chart import TimeAxis, clock
 from replay.collect import Collected
 from replay.facts import Facts
 from replay.figures import LEFT, RIGHT, Story, model_figure, outcome_figure, timeline, words
-from replay.score import AlertLife, CommandLife, IncidentScore, Score
+from replay.score import AlertLife, CommandLife, IncidentScore, Score, Told
 from replay.sources import Source
 from topics.fields import MINUTE_US, SECOND_US
 
@@ -75,6 +75,7 @@ def _pictures_and_tables(known: Facts, source: Source, collected: Collected) -> 
     yield _legend()
     yield f'<div class="figure">{timeline(story, models[:FIGURES_MAX], time)}</div>'
     yield from _incident_section(known)
+    yield from _told_section(score.told)
     if score.incidents:
         yield from _alert_section("False alarms", _FALSE + _of_reality(known), score.false_alarms)
     else:
@@ -180,6 +181,27 @@ def _command_words(command: CommandLife) -> str:
     )
     unanswered = "" if answers else "<small>no answer</small>"
     return f"<b>{escape(words(command.action))}</b> {escape(command.target)}: {states}{answers}{unanswered}"
+
+
+def _told_section(told: Sequence[Told]) -> Iterable[str]:
+    yield '<h2>Incidents told</h2><p class="note">Alerts of one cause as one incident, with that cause.</p>'
+    rows = [(_told_span(one), _told_words(one)) for one in told[:ROWS_MAX]]
+    yield _table(("Open (UTC)", "Incident"), rows) if rows else "<p>None.</p>"
+
+
+def _told_span(one: Told) -> str:
+    ended = "open at the end" if one.ended_us is None else clock(one.ended_us)
+    back = f"<small>came back {one.reopened} times</small>" if one.reopened else ""
+    return f"{clock(one.opened_us)}–{ended}{back}"
+
+
+def _told_words(one: Told) -> str:
+    taken_back = ", taken back" if one.status == "withdrawn" else ""
+    return (
+        f'<span class="badge {one.severity}">{one.severity}</span> {escape(one.title)}'
+        f"<small>{escape(one.cause.explanation)}</small>"
+        f"<small>incident {escape(one.incident)}{taken_back}: alerts {escape(', '.join(one.alerts))}</small>"
+    )
 
 
 def _alert_section(title: str, about: str, alerts: Sequence[AlertLife]) -> Iterable[str]:

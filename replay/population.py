@@ -1,4 +1,4 @@
-"""Who sends: organisations with the client skew of a production model, their tiers, users and favourite models.
+"""Who sends: organisations with the client skew of a production model, their tiers, users, models, regions, clients.
 
 Shares are those of ServeGen's model M-large over 14 days: the busiest client sends 16 % of the requests, the five
 busiest 43 %, twenty 78 %, sixty 96 %. Beyond the twentieth they fall off geometrically here, which keeps those sums.
@@ -23,6 +23,10 @@ _BUSIEST_CV = (
 )  # fmt: skip
 _REST_CV = 1.2
 _REST_RATIO = 0.963  # a client's share to that of the next busier one: leaves 4 % beyond the sixtieth
+
+REGIONS: dict[str, float] = {"eu-west": 0.4, "us-east": 0.35, "us-west": 0.15, "ap-south": 0.1}
+CLIENTS: dict[str, float] = {"tide-python/2.1": 0.45, "tide-python/2.0": 0.2, "tide-js/1.4": 0.25, "curl/8.9": 0.1}
+"""Shares of the requests; assumed. An organisation has a home region and a client that it mostly uses (HOME_SHARE)."""
 
 ORGANISATIONS = 160
 ENTERPRISE_ORGANISATIONS = 20
@@ -63,6 +67,12 @@ def draw_models(rng: np.random.Generator, clients: Integers, split: Floats) -> I
     """Which model each request goes to. `split` (adds up to 1) holds over all organisations together."""
     general = rng.choice(len(split), size=len(clients), p=split)
     return np.where(rng.random(len(clients)) < HOME_SHARE, _homes(split)[clients], general).astype(np.int64)
+
+
+def draw_named(rng: np.random.Generator, clients: Integers, shares: dict[str, float]) -> list[str]:
+    """The region (or the client) of each request, by name."""
+    names = list(shares)
+    return [names[index] for index in draw_models(rng, clients, np.array(list(shares.values()))).tolist()]
 
 
 def _homes(split: Floats) -> Integers:

@@ -17,7 +17,7 @@ from replay.incidents import KINDS, Incident
 from replay.inject import Touched
 from topics.control import Command
 from topics.fields import MINUTE_US
-from topics.records import Alert
+from topics.records import Alert, Cause
 
 MATCH_AFTER_US = 3 * MINUTE_US
 GRACE_AFTER_US = 5 * MINUTE_US
@@ -65,6 +65,21 @@ class AlertLife(Struct, frozen=True):
     causes: list[str] = []  # dimension=value, as last told, the likeliest first
 
 
+class Told(Struct, frozen=True):
+    """An incident as the pipeline told it, at its last step. `ended_us` None: still open when the run ended."""
+
+    incident: str
+    status: str
+    severity: str
+    title: str
+    cause: Cause
+    opened_us: int
+    ended_us: int | None
+    models: list[str]
+    alerts: list[str]
+    reopened: int
+
+
 class IncidentScore(Struct, frozen=True):
     """One injected incident and the alerts that found it, first to open first."""
 
@@ -100,6 +115,7 @@ class Score(Struct, frozen=True):
     false_alarms: list[AlertLife]
     related: list[AlertLife]  # opened in the grace after an incident: recovery noticed
     after_end: list[AlertLife]
+    told: list[Told] = []
 
     @property
     def detected(self) -> int:
@@ -119,7 +135,29 @@ def score(incidents: Sequence[Incident], touched: Sequence[Touched], collected: 
         false_alarms=[life for life in rest if life not in related],
         related=related,
         after_end=[life for life in lives if life.opened_us > end_us],
+        told=told(collected),
     )
+
+
+def told(collected: Collected) -> list[Told]:
+    """Every incident that the pipeline told of, as it last stood, in order of opening."""
+    first: dict[str, int] = {}
+    last: dict[str, Told] = {}
+    for step in collected.incidents.values():
+        opened_us = first.setdefault(step.incident, step.time_us)
+        last[step.incident] = Told(
+            incident=step.incident,
+            status=step.status,
+            severity=step.severity,
+            title=step.title,
+            cause=step.cause,
+            opened_us=opened_us,
+            ended_us=step.ended_us,
+            models=step.models,
+            alerts=step.alerts,
+            reopened=step.reopened,
+        )
+    return sorted(last.values(), key=lambda one: (one.opened_us, one.incident))
 
 
 def alert_lives(collected: Collected) -> list[AlertLife]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from topics.control import Relayed
+from topics.control import ControlEvent, Relayed
 from topics.fields import (
     Count,
     Id,
@@ -242,6 +242,38 @@ class Alert(Record, frozen=True, tag_field="type", tag="alert", kw_only=True):
     recommended: list[str] = []
     provisional: bool = False
     causes: list[Cause] = []
+
+
+class Moment(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One entry of an incident's timeline."""
+
+    time_us: TimeUs
+    said: Text
+
+
+class Incident(Record, frozen=True, kw_only=True):
+    """Alerts of one cause, across models and metrics, as one story. `incident` names it through its life.
+
+    `withdrawn`: all its alerts were provisional and have been taken back.
+    """
+
+    incident: Id
+    status: Literal["opened", "updated", "resolved", "withdrawn"]
+    severity: Severity  # of the gravest alert it has had
+    title: Text  # one English sentence
+    started_us: TimeUs
+    cause: Cause
+    models: list[Id]
+    kinds: list[Label]
+    alerts: list[Id]
+    open_alerts: Count
+    ended_us: TimeUs | None = None
+    reopened: Count = 0
+    timeline: list[Moment] = []
+
+
+ControlLogEvent = ControlEvent | Alert
+"""What lies in the control log: what steers, and the alerts, so that incidents are told in one order for all."""
 
 
 class FamilyThreshold(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):

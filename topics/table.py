@@ -46,10 +46,10 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "control",
-        control.ControlEvent,
+        records.ControlLogEvent,
         "id",
         30 * DAY_MS,
-        "Deployments, maintenance, launches, plans, feedback, approvals, jobs, commands: all that steers, in order.",
+        "Deployments, maintenance, launches, plans, feedback, approvals, jobs, commands, and alerts, in one order.",
         partitions=1,
     ),
     Topic("decisions", records.Decision, "organisation", 7 * DAY_MS, "Exactly one answer to every request."),
@@ -70,6 +70,15 @@ TOPICS: tuple[Topic, ...] = (
         30 * DAY_MS,
         "One alert per incident: open, update, resolved. Subscribe here.",
         cloudevent="tidegate.alert",
+    ),
+    Topic(
+        "incidents",
+        records.Incident,
+        "incident",
+        30 * DAY_MS,
+        "Alerts of one cause as one incident: opened, updated, resolved; with probable cause and timeline.",
+        cloudevent="tidegate.incident",
+        compacted=True,
     ),
     Topic(
         "thresholds",

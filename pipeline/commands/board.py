@@ -21,6 +21,7 @@ PLAIN_STATUS_EVERY_S = 10.0
 DEAD_LETTERS_TOLD_MAX = 5
 TOLD = {
     "alerts": "alert",
+    "incidents": "incident",
     "commands": "command",
     "jobs": "scheduler",
     "invalidations": "cache",
@@ -36,6 +37,8 @@ def _brief(alias: str, value: Any) -> list[tuple[str, str]]:
             (f"{value.severity:8} {value.status:9}", SEVERITY_STYLE[value.severity]),
             (value.summary, STATUS_STYLE[value.status]),
         ]
+    if alias == "incidents":
+        return [(f"{value.severity:8} {value.status:9}", SEVERITY_STYLE[value.severity]), (value.title, "bold")]
     if alias == "commands":
         waits = f"waits for a person: tidegate approve {value.command}" if value.state == "pending_approval" else ""
         return [

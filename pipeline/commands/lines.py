@@ -7,10 +7,21 @@ from rich.text import Text
 
 from topics.codec import rfc3339
 from topics.control import Command
-from topics.records import Alert, Anomaly, DeadLetter, Decision, Invalidated, JobEvent, MetricWindow, Thresholds
+from topics.records import (
+    Alert,
+    Anomaly,
+    DeadLetter,
+    Decision,
+    Incident,
+    Invalidated,
+    JobEvent,
+    MetricWindow,
+    Thresholds,
+)
 
 SEVERITY_STYLE = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 STATUS_STYLE = {"open": "bold", "update": "", "resolved": "green", "withdrawn": "dim"}
+INCIDENT_STYLE = {"opened": "bold", "updated": "", "resolved": "green", "withdrawn": "dim"}
 COMMAND_STYLE = {
     "pending_approval": "bold magenta",
     "issued": "bold",
@@ -41,6 +52,17 @@ def alert(value: Alert) -> Parts:
         (f"{value.kind} on {value.model}{who}", "bold"),
         (value.summary, ""),
         (f"[{value.alert}]", "dim"),
+    ]
+
+
+def incident(value: Incident) -> Parts:
+    return [
+        (f"{value.severity:8}", SEVERITY_STYLE[value.severity]),
+        (f"{value.status:9}", INCIDENT_STYLE[value.status]),
+        (value.title, "bold"),
+        (value.cause.explanation, ""),
+        (f"{value.open_alerts} of {len(value.alerts)} alerts open", ""),
+        (f"[{value.incident}]", "dim"),
     ]
 
 
@@ -122,6 +144,8 @@ def dead_letter(value: DeadLetter) -> Parts:
 def control(value: Any) -> Parts:
     if isinstance(value, Command):
         return [("command", "bold"), *command(value)]
+    if isinstance(value, Alert):
+        return [("alert", "bold"), *alert(value)]
     tag = value.__struct_config__.tag
     facts = {name: getattr(value, name) for name in value.__struct_fields__ if name not in ("id", "time_us")}
     said = ", ".join(_fact(name, fact) for name, fact in facts.items() if fact != "")
@@ -135,6 +159,7 @@ def _fact(name: str, value: Any) -> str:
 
 LINES: dict[str, Callable[[Any], Parts]] = {
     "alerts": alert,
+    "incidents": incident,
     "decisions": decision,
     "commands": command,
     "windows": window,

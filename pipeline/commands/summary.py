@@ -5,6 +5,7 @@ from pathlib import Path
 from platform import python_version
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.commands.lines import SEVERITY_STYLE
@@ -17,6 +18,7 @@ from topics.fields import MINUTE_US
 VERSIONS = ("tidegate", "faust-streaming", "aiokafka", "statsmodels", "scikit-learn", "ruptures")
 CONFIRMATIONS_SHOWN = 4
 FALSE_SHOWN = 10
+TOLD_SHOWN = 20
 
 
 def judge(planned: Plan, ran: Ran) -> Score:
@@ -47,6 +49,7 @@ def show(out: Console, planned: Plan, ran: Ran, judged: Score) -> None:
         out.print(_incidents(judged, planned))
     for kind in planned.left_out:
         out.print(f"[dim]not injected: {kind} (the recording is too short for all kinds)[/]")
+    _print_told(out, judged, planned)
     _print_false(out, judged, planned)
     _print_counts(out, ran)
 
@@ -93,6 +96,20 @@ def _command(command: CommandLife) -> str:
         said.setdefault(answer.by, {})[answer.what.replace("_", " ")] = None
     answers = "; ".join(f"{by}: {', '.join(whats)}" for by, whats in said.items())
     return f"[bold]{command.action}[/] {command.target} ({states})" + (f" -> {answers}" if answers else "")
+
+
+def _print_told(out: Console, judged: Score, planned: Plan) -> None:
+    """The incidents as the pipeline told them, each with its probable cause."""
+    start_us = planned.source.start_us
+    out.print(f"{counted(len(judged.told), 'incident')} told:")
+    for one in judged.told[:TOLD_SHOWN]:
+        ended = "still open" if one.ended_us is None else f"to {_clock(one.ended_us - start_us)}"
+        severity = f"[{SEVERITY_STYLE[one.severity]}]{one.severity:8}[/]"
+        back = "" if one.status != "withdrawn" else " [dim](taken back)[/]"
+        title = f"[bold]{escape(one.title)}[/]{back} [dim]{escape(one.cause.explanation)}[/]"
+        out.print(f"  {_clock(one.opened_us - start_us)} {ended}  {severity} {title}")
+    if len(judged.told) > TOLD_SHOWN:
+        out.print(f"  [dim]and {len(judged.told) - TOLD_SHOWN} more[/]")
 
 
 def _print_false(out: Console, judged: Score, planned: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Alerting: from judged windows to one alert per incident. Reads `judged`; alerts go out and down `raised`.
+"""Alerting: from judged windows to one alert per incident. Reads `judged`; alerts go out, to `control`, down `raised`.
 
     witnesses  a window counts for a family (pipeline.judging.families) when a leading metric moved and at least
                `votes_min` (2) independent witnesses agree: different sources, the multivariate score, a hard limit, one
@@ -123,7 +123,7 @@ class Alerting:
         self._soft, self._hard = params.consensus(hard=False), params.consensus(hard=True)
 
     def step(self, state: State[Any], batch: Batch) -> list[Output]:
-        """Alerts go to `alerts` and down `raised`, followed by the window's Tick; control events pass as they are."""
+        """Alerts go to `alerts`, `control` and down `raised`, then the window's Tick; control events pass."""
         outputs: list[Output] = []
         for offset, event in zip(batch.offsets, batch.events, strict=True):
             if type(event) is Relayed:
@@ -131,10 +131,10 @@ class Alerting:
                 outputs.append(Output(offset, "raised", event.event.id, event))
             elif type(event) is Sudden:
                 alerts, told = self._raise(state, batch.partition, offset, event)
-                outputs += _both(offset, alerts)
+                outputs += _told(offset, alerts)
             else:
                 alerts, told = self._weigh(state, batch.partition, offset, event)
-                outputs += _both(offset, alerts)
+                outputs += _told(offset, alerts)
                 outputs.append(Output(offset, "raised", event.window.model, Tick(time_us=event.window.end_us)))
             if told is not None:
                 outputs.append(Output(offset, "thresholds", told.model, told))
@@ -244,7 +244,7 @@ class Alerting:
 
         A part that was found is given up for another part only.
         """
-        if not leading(family, judged):
+        if judged.suppressed or not leading(family, judged):
             return False
         deployed = context.observed(known, judged.window.model, alert.started_us + MINUTE_US, self.params.observe_us)
         found = causes.explain(shares, family, judged.window.model, deployed, alert.organisation, self.params.causes)
@@ -365,9 +365,13 @@ class Alerting:
         return host is not None
 
 
-def _both(offset: int, alerts: list[Alert]) -> list[Output]:
-    """To subscribers and to mitigation, step by step."""
-    return [Output(offset, to, alert.model, alert) for alert in alerts for to in ("alerts", "raised")]
+def _told(offset: int, alerts: list[Alert]) -> list[Output]:
+    """To subscribers, into the control log for incidents, and to mitigation, step by step."""
+    return [
+        Output(offset, to, key, alert)
+        for alert in alerts
+        for to, key in (("alerts", alert.model), ("control", alert.id), ("raised", alert.model))
+    ]
 
 
 def _confirmed(outcome: Consensus, params: ConsensusParams, more: int) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from pipeline.stage import EVERY_PARTITION, Batch, Output, State
 from topics.control import Approval, Command, Deployment, Feedback, Job, Launch, Maintenance, Plan, Relayed
+from topics.records import Alert
 
 CONCERNS: Mapping[type, tuple[str, ...]] = {
     Plan: ("traffic",),
@@ -15,8 +16,9 @@ CONCERNS: Mapping[type, tuple[str, ...]] = {
     Feedback: ("slices",),
     Approval: ("slices",),
     Job: (),
+    Alert: (),
 }
-"""Control event to the logs that must hold it. The scheduler and the cache read the control log itself."""
+"""Control event to the logs that must hold it. The scheduler, the cache and incidents read the control log itself."""
 
 ACTED_ON = ("issued", "reversed")
 

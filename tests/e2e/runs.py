@@ -24,7 +24,17 @@ from topics.table import BY_ALIAS
 
 PARTITIONS = 4
 CATCH_UP_S = 60.0
-OUTPUTS = ("decisions", "windows", "anomalies", "alerts", "thresholds", "commands", "jobs", "invalidations")
+OUTPUTS = (
+    "decisions",
+    "windows",
+    "anomalies",
+    "alerts",
+    "incidents",
+    "thresholds",
+    "commands",
+    "jobs",
+    "invalidations",
+)
 LOGS = ("control", "traffic", "slices")
 
 

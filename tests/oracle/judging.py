@@ -24,14 +24,15 @@ PUBLISHED = (
     "windows",
     "anomalies",
     "alerts",
+    "incidents",
     "thresholds",
     "commands",
     "jobs",
     "invalidations",
     "dead-letters",
 )
-FOLLOWING = ("windows", "detection", "alerting", "mitigation", "relay", "scheduler", "cache")
-FOLLOWED = ("windows", "anomalies", "alerts", "thresholds", "commands", "jobs", "invalidations")
+FOLLOWING = ("windows", "detection", "alerting", "mitigation", "relay", "scheduler", "cache", "incidents")
+FOLLOWED = ("windows", "anomalies", "alerts", "incidents", "thresholds", "commands", "jobs", "invalidations")
 SUMS = ("requests", "completions", "errors", "input_tokens", "output_tokens", "cost_microusd")
 QUANTILES = {
     "first_token_us": ("first_token_us_p50", "first_token_us_p99"),

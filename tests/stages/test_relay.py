@@ -9,7 +9,6 @@ from pipeline.stages.relay import CONCERNS, Relay
 from topics.control import (
     Approval,
     Command,
-    ControlEvent,
     Deployment,
     Feedback,
     Job,
@@ -18,6 +17,7 @@ from topics.control import (
     Plan,
     Relayed,
 )
+from topics.records import Alert, ControlLogEvent
 
 AT: dict[str, Any] = {"id": "e1", "time_us": 5}
 
@@ -54,6 +54,20 @@ CASES: list[tuple[Any, tuple[str, ...]]] = [
     (command("shift_traffic", "reversed"), ()),
     (command("invalidate_cache", "issued"), ()),
     (command("roll_back", "issued"), ()),
+    (
+        Alert(
+            **AT,
+            alert="a0-1-0",
+            status="open",
+            severity="info",
+            kind="k",
+            model="owl",
+            started_us=1,
+            windows=1,
+            summary="",
+        ),
+        (),
+    ),
 ]
 
 
@@ -64,7 +78,7 @@ def test_event_goes_to_every_partition_of_the_logs_it_concerns(event: Any, logs:
 
 
 def test_every_control_event_has_a_row() -> None:
-    assert set(CONCERNS) == set(ControlEvent.__args__)
+    assert set(CONCERNS) == set(ControlLogEvent.__args__)
 
 
 def test_outputs_follow_the_order_of_events() -> None:
