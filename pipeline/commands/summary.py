@@ -101,15 +101,16 @@ def _command(command: CommandLife) -> str:
 def _print_told(out: Console, judged: Score, planned: Plan) -> None:
     """The incidents as the pipeline told them, each with its probable cause."""
     start_us = planned.source.start_us
-    out.print(f"{counted(len(judged.told), 'incident')} told:")
-    for one in judged.told[:TOLD_SHOWN]:
+    within = [one for one in judged.told if one.opened_us <= planned.source.end_us]
+    out.print(f"{counted(len(within), 'incident')} told:")
+    for one in within[:TOLD_SHOWN]:
         ended = "still open" if one.ended_us is None else f"to {_clock(one.ended_us - start_us)}"
         severity = f"[{SEVERITY_STYLE[one.severity]}]{one.severity:8}[/]"
         back = "" if one.status != "withdrawn" else " [dim](taken back)[/]"
         title = f"[bold]{escape(one.title)}[/]{back} [dim]{escape(one.cause.explanation)}[/]"
         out.print(f"  {_clock(one.opened_us - start_us)} {ended}  {severity} {title}")
-    if len(judged.told) > TOLD_SHOWN:
-        out.print(f"  [dim]and {len(judged.told) - TOLD_SHOWN} more[/]")
+    if len(within) > TOLD_SHOWN:
+        out.print(f"  [dim]and {len(within) - TOLD_SHOWN} more[/]")
 
 
 def _print_false(out: Console, judged: Score, planned: Plan) -> None:

@@ -6,6 +6,8 @@
     m3                  ✗ ███      same kind    on other models, neither blames a part or a version, and it began within
                                                 `near_us` of the case: something shared has failed
 
+A case that has closed is reopened only by a kind of alert that it has had: what flaps comes back as itself.
+
 The cause of a case: the part that most of its alerts blame; else, of several models, what they share; else what the
 first alert blames (a deployment, or the model itself).
 """
@@ -88,7 +90,9 @@ def belongs(case: Case, alert: Alert, params: GroupingParams) -> int:
 
 
 def _in_time(case: Case, alert: Alert, params: GroupingParams) -> bool:
-    return case.ended_us is None or alert.time_us - case.ended_us <= params.reopen_us
+    if case.ended_us is None:
+        return True
+    return alert.kind in case.kinds and alert.time_us - case.ended_us <= params.reopen_us
 
 
 def first_cause(alert: Alert) -> Cause:
@@ -149,9 +153,8 @@ def note(case: Case, time_us: int, said: str) -> None:
 
 def title(case: Case) -> str:
     """One sentence: what, where, and why."""
-    what = case.kinds[0].replace("_", " ").capitalize()
-    more = f" and {len(case.kinds) - 1} more kinds of alert" if len(case.kinds) > 1 else ""
-    return f"{what}{more} on {listed(case.models)}{_because(case.cause)}."[:TEXT_CHARACTERS_MAX]
+    what = listed([kind.replace("_", " ") for kind in case.kinds]).capitalize()
+    return f"{what} on {listed(case.models)}{_because(case.cause)}."[:TEXT_CHARACTERS_MAX]
 
 
 def _because(cause: Cause) -> str:

@@ -116,6 +116,11 @@ CASES: list[tuple[str, tuple[Drawn, ...], list[str]]] = [
         (Drawn("o.r"), Drawn(".............o.r")),
         ["0 opened 0", "2 resolved 0", "13 opened 1", "15 resolved 1"],
     ),
+    (
+        "another kind soon after is another",
+        (Drawn("o.r"), Drawn(".....o.r", kind="token_surge")),
+        ["0 opened 0", "2 resolved 0", "5 opened 1", "7 resolved 1"],
+    ),
     ("taken back", (Drawn("o.w"),), ["0 opened 0", "2 withdrawn 0"]),
     (
         "one taken back, one not",
@@ -135,7 +140,7 @@ def test_an_incident_tells_what_where_why_and_how_it_went() -> None:
     last = heard(
         Drawn("o....r", cause=EU), Drawn("..o.r", model="heron", kind="latency_spike", cause=EU, severity="critical")
     )[-1]
-    assert last.title == "Error burst and 1 more kinds of alert on owl and heron: region eu-west explains 92 % of it."
+    assert last.title == "Error burst and latency spike on owl and heron: region eu-west explains 92 % of it."
     assert (last.severity, last.cause, last.status) == ("critical", EU, "resolved")
     assert (last.models, last.alerts, last.open_alerts) == (["owl", "heron"], ["alert-0", "alert-1"], 0)
     assert (last.started_us, last.ended_us) == (START_US, START_US + 5 * MINUTE_US)
