@@ -22,6 +22,7 @@ from detectors.multimetric import Metric, Series, Value
 MINUTE_US = 60_000_000
 MILLISECOND = 0.001
 PERCENT_TENTH = 0.1
+OPERATIONS_A_REQUEST = 4.0  # at the entry: its success is a multiple of 1/n where n is a quarter of the operations
 ROOT = ("errors", "entry_latency_p50_s", "entry_latency_p90_s", "entry_latency_p95_s", "entry_latency_p99_s")
 
 METRICS = (
@@ -107,7 +108,7 @@ def services(directory: Path) -> Services:
     for entry in _table(directory / "services" / "entry.csv.gz"):
         _, row = rows[_time_us(entry["timestamp"]) // MINUTE_US]
         rate = row.get(Series(root, "ops_per_s"))
-        trials = round(60.0 * rate) if isinstance(rate, float) else 0
+        trials = round(60.0 * rate / OPERATIONS_A_REQUEST) if isinstance(rate, float) else 0
         put(entry, Series(root, "errors"), _errors(_number(entry["success_pct"]), trials))
         for name in ROOT[1:]:
             put(entry, Series(root, name), _number(entry[name.removeprefix("entry_")]))

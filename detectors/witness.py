@@ -13,9 +13,14 @@ are constant half of the time), of `floor_relative` · |m| and of `floor`. A dis
 an incident widens nothing. Level and spread are apart: after a long gap `forget_level` lets the level go, and spread
 and tail, the *shape* of the series, stay.
 
-`CountWitness` says the same of (events, trials), where chance is known: u is -log10 of the binomial tail beyond the
-rate that `detectors/counts.py` tolerates, and evidence = v / φ. Real minutes differ by more than chance; φ is by
-how much, the Q of this series' tail over what a binomial's would be, and never below 1 (quasi-likelihood).
+`CountWitness` says the same of (events, trials), where chance is known:
+
+    u = -log10 of the binomial tail beyond the rate that `detectors/counts.py` tolerates; 0 for rates up to `rate_min`
+    evidence = 2 v / φ - log10 3        two of three rows, each as rare as 10^(-v / φ)
+
+Minutes of real services differ by more than chance; φ >= 1 is by how much (quasi-likelihood): the v that a fifth of the
+blocks reach, over what it were by chance. A scale, unlike a far tail, shows there already, and only incidents in a
+fifth of all blocks would pass for dispersion.
 
 Trade-off: an incident that lasts 30 rows becomes the level. This finds incidents as they begin; a creeping change is
 for `detectors/level.py`.
@@ -168,15 +173,17 @@ class Witness(Detector[float | None, WitnessState]):
 
 
 class CountWitnessParams(msgspec.Struct, frozen=True):
-    """`rate` says what is tolerated; evidence beyond `threshold` is anomalous.
+    """`rate` says what is tolerated, `rate_min` which rates never matter; evidence beyond `threshold` is anomalous."""
 
-    φ is taken where a fifth of the blocks exceed it: a scale, unlike a far tail, shows there already, and only
-    incidents in a fifth of all blocks would pass for dispersion.
-    """
-
-    rate: RateParams = RateParams()
+    rate: RateParams = RateParams(p_min=0.001)
+    rate_min: float = 0.005
     threshold: float = 4.0
     tail: TailParams = TailParams(spared=0, spared_fraction=0.2)
+
+
+def _count_rarity() -> RarityState:
+    """Before there is history counts are taken to be hardly dispersed: φ is 1.2."""
+    return RarityState(tail=TailState([v / 4.0 for v in PRIOR]))
 
 
 class CountWitnessState(msgspec.Struct):
@@ -184,7 +191,7 @@ class CountWitnessState(msgspec.Struct):
 
     renew: bool = False
     rate: RateState = msgspec.field(default_factory=RateState)
-    rarity: RarityState = msgspec.field(default_factory=lambda: RarityState(tail=TailState([v / 2.0 for v in PRIOR])))
+    rarity: RarityState = msgspec.field(default_factory=_count_rarity)
 
 
 class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
@@ -203,8 +210,8 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         if x is None or not verdict.ready or self.state.renew:
             return ABSTAIN
         usual, at_usual = self._rarity.tail.usual()
-        dispersion = max(usual / at_usual, 1.0)
-        evidence = min(self._rarity.persistent(self._surprise(x)) / dispersion, EVIDENCE_MAX)
+        dispersion = max(usual / _by_chance(at_usual), 1.0)
+        evidence = _twice(self._rarity.persistent(self._surprise(x)) / dispersion)
         k = self.params.threshold
         return msgspec.structs.replace(verdict, score=squash(evidence, k), anomalous=evidence > k, sigmas=evidence)
 
@@ -218,6 +225,8 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         self._rate.learn(x)
 
     def _surprise(self, x: tuple[int, int]) -> float:
+        if x[0] <= self.params.rate_min * x[1]:
+            return 0.0
         tail = binomial_tail(x[0], x[1], self._rate.tolerated)
         return -math.log10(tail) if tail > 0.0 else SURPRISE_MAX
 
@@ -231,3 +240,13 @@ class CountWitness(Detector[tuple[int, int] | None, CountWitnessState]):
         level = max(x[0] / x[1], self._rate.baseline)
         rate.events = level * (rate.trials + p.prior_trials) - p.prior_rate * p.prior_trials
         self.state.renew = False
+
+
+def _twice(v: float) -> float:
+    """-log10 of the probability that two of three rows reach `v`, each with 10^-v: 3 p²."""
+    return min(max(2.0 * v - math.log10(3.0), 0.0), EVIDENCE_MAX)
+
+
+def _by_chance(evidence: float) -> float:
+    """The v of which `_twice(v)` is `evidence`."""
+    return 0.5 * (evidence + math.log10(3.0))
