@@ -23,7 +23,7 @@ Real streams are burstier than Poisson, and errors come in runs. d >= 1 is their
 mean((k - µ)² / µ) with excesses cut at 3 deviations, and for errors mean((e - n p)²) / mean(n p (1 - p)). In the test,
 µ is the lower of two exponential means, of minutes and of hours: after a surge the return to normal is no silence, and
 an evening's decline is followed. What still went wrong teaches the threshold: `worst` remembers how high S came and
-went again within `lasts_steps` (a lull, not an outage), fading over days, and h becomes 1.5 · worst, 4 · h at most.
+went again within `lasts_steps` (a lull, not an outage), fading over days, and h becomes 1.25 · worst, 4 · h at most.
 
 Trade-off: false alarms are exponential in h, delay is linear: a tenth of the false alarms costs 2.3 more events. A
 silence that would need more than `steps_max` steps to be told is not judged: the minute windows are as quick.
@@ -32,12 +32,12 @@ Wald, *Sequential tests of statistical hypotheses*, Annals of Mathematical Stati
 inspection schemes*, Biometrika 41, 1954; Lorden, *Procedures for reacting to a change in distribution*, Annals of
 Mathematical Statistics 42, 1971. Dispersion by quasi-likelihood: Wedderburn, Biometrika 61, 1974.
 
->>> params, level, alarm = SequentialParams(), Level(), Sum()
->>> for _ in range(90): learn(level, params, 50)                    # 5 events a second
->>> round(threshold(alarm, params), 1), round(usual(level), 1), round(level.dispersion, 2)
+>>> tests, level, alarm = Sequential(SequentialParams()), Level(), Sum()
+>>> for _ in range(90): tests.learn(level, 50)                      # 5 events a second
+>>> round(tests.threshold(alarm), 1), round(level.usual, 1), round(level.dispersion, 2)
 (13.6, 50.0, 1.0)
 >>> for k, since in ((50, 0.0), (40, 0.2), (0, 1.0)):               # it stops 8 s into the second step
-...     weigh(alarm, params, *silence(level, params, k, since))
+...     tests.silence(alarm, level, k, since)
 ...     round(alarm.value, 1), alarm.ringing
 (0.0, False)
 (9.5, False)
@@ -45,9 +45,10 @@ Mathematical Statistics 42, 1971. Dispersion by quasi-likelihood: Wedderburn, Bi
 """
 
 import math
-from typing import NamedTuple
 
 import msgspec
+
+WORST_TIMES, H_TIMES_MAX = 1.25, 4.0
 
 
 class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,11 +74,6 @@ class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if min(self.half_life, self.half_life_slow, self.half_life_dispersion, self.half_life_worst) <= 0.0:
             raise ValueError("half-lives must be above 0")
 
-    @property
-    def h(self) -> float:
-        """The threshold by Lorden's bound."""
-        return max(math.log(self.steps_per_month * self.tests / self.false_alarms_per_month), 1.0)
-
 
 class Level(msgspec.Struct):
     """How many events a step usually has, and how irregularly they come."""
@@ -86,6 +82,11 @@ class Level(msgspec.Struct):
     fast: float = 0.0
     slow: float = 0.0
     dispersion: float = 1.0
+
+    @property
+    def usual(self) -> float:
+        """Events a step; the lower of the two means."""
+        return min(self.fast, self.slow)
 
 
 class Failures(msgspec.Struct):
@@ -96,7 +97,10 @@ class Failures(msgspec.Struct):
 
 
 class Sum(msgspec.Struct):
-    """A CUSUM. `steps`, `seen`, `of`: how long it has been above 0, and what it has counted since, of how many."""
+    """A CUSUM. `steps`, `seen`, `of`: how long it has been above 0, and what it has counted since, of how many.
+
+    `peak`: how high it has come meanwhile; `worst`: how high lulls came, fading.
+    """
 
     value: float = 0.0
     steps: float = 0.0
@@ -107,111 +111,91 @@ class Sum(msgspec.Struct):
     worst: float = 0.0
 
 
-class Evidence(NamedTuple):
-    """Of one step: `gain` if the change came before it, `alone` if within it, with `since` of the step left. `seen` of
-    `of` events. `judged`: whether the test may ring at all."""
+class Sequential:
+    """The tests at one setting; all state is in what they are given. `h` is the threshold by Lorden's bound."""
 
-    gain: float
-    alone: float
-    seen: float
-    of: float
-    since: float
-    judged: bool
+    def __init__(self, params: SequentialParams) -> None:
+        self.params = params
+        self.h = max(math.log(params.steps_per_month * params.tests / params.false_alarms_per_month), 1.0)
+        self._missing = 1.0 - params.left
+        self._log_left = math.log(params.left)
+        self._fades = 0.5 ** (1.0 / params.half_life_worst)
+        self._keeps = 0.5 ** (1.0 / params.half_life_dispersion)
+        self._share = 1.0 - 0.5 ** (1.0 / params.half_life)
+        self._share_slow = 1.0 - 0.5 ** (1.0 / params.half_life_slow)
 
+    def threshold(self, alarm: Sum) -> float:
+        """`h`, or more where lulls have come near it or above."""
+        return min(max(self.h, WORST_TIMES * alarm.worst), H_TIMES_MAX * self.h)
 
-def usual(level: Level) -> float:
-    """Events a step; the lower of the two means."""
-    return min(level.fast, level.slow)
+    def silence(self, alarm: Sum, level: Level, count: int, since: float) -> None:
+        """Weigh a step of a stream that may have stopped; `since`: share of the step after its last event, 0 to 1."""
+        expected = level.usual
+        per_step = self._missing * expected / level.dispersion
+        gain = per_step + count * self._log_left / level.dispersion
+        alone = per_step * since
+        total = (alarm.value if gain > 0.0 else min(alarm.value, 2.0 * self.h)) + gain
+        if alone >= total:
+            self.over(alarm)
+            alarm.steps, alarm.of = since, expected * since
+            total = alone
+        else:
+            alarm.steps += 1.0
+            alarm.seen += count
+            alarm.of += expected
+        self._reach(alarm, total, per_step, level.learned >= self.params.ready_steps)
 
+    def storm(self, alarm: Sum, errors: int, trials: int, rate: float, dispersion: float) -> None:
+        """Weigh a step's errors against `rate`, in (0, 1), the highest that is still usual."""
+        half_way = (1.0 + rate) / 2.0
+        gain = errors * math.log(half_way / rate) + (trials - errors) * math.log((1.0 - half_way) / (1.0 - rate))
+        total = (alarm.value if gain > 0.0 else min(alarm.value, 2.0 * self.h)) + gain / dispersion
+        if total <= 0.0:
+            self.over(alarm)
+            return
+        alarm.steps += 1.0
+        alarm.seen += errors
+        alarm.of += trials
+        self._reach(alarm, total, math.inf, judged=True)
 
-def threshold(alarm: Sum, params: SequentialParams) -> float:
-    """`h`, or more where lulls have come near it or above."""
-    h = params.h
-    return min(max(h, 1.5 * alarm.worst), 4.0 * h)
+    def _reach(self, alarm: Sum, total: float, per_step: float, judged: bool) -> None:
+        """Ring where the evidence suffices; `per_step` is the most that a step can bring: too little is no matter."""
+        alarm.value = min(total, H_TIMES_MAX * self.h)
+        alarm.peak = max(alarm.peak, alarm.value)
+        if judged and total >= self.h:
+            h = self.threshold(alarm)
+            alarm.ringing = alarm.ringing or (alarm.value >= h and per_step * self.params.steps_max >= h)
 
+    def over(self, alarm: Sum) -> None:
+        """Normal has won. What rose and passed soon was a lull, and the next one like it should not ring."""
+        alarm.worst *= self._fades
+        if alarm.steps <= self.params.lasts_steps:
+            alarm.worst = max(alarm.worst, alarm.peak)
+        alarm.value = alarm.steps = alarm.seen = alarm.of = alarm.peak = 0.0
+        alarm.ringing = False
 
-def silence(level: Level, params: SequentialParams, count: int, since: float) -> tuple[Evidence, float]:
-    """Evidence that the stream has stopped; `since`: share of the step, in [0, 1], that came after its last event.
+    def learn(self, level: Level, count: int) -> None:
+        """Take a step in, after it was judged. A burst counts at most as three times the usual, or 3 deviations."""
+        level.learned += 1
+        if level.learned == 1:
+            level.fast = level.slow = float(count)
+            level.dispersion = self.params.dispersion_start
+            return
+        share, mean = 1.0 / level.learned, level.fast
+        if mean > 0.0:
+            off = min(count - mean, 3.0 * math.sqrt(level.dispersion * mean))
+            slowly = max(1.0 - self._keeps, 1.0 / (level.learned + self.params.ready_steps))
+            level.dispersion = max(1.0, level.dispersion + slowly * (off * off / mean - level.dispersion))
+        clipped = min(float(count), 3.0 * mean + 10.0)
+        level.fast += max(self._share, share) * (clipped - level.fast)
+        level.slow += max(self._share_slow, share) * (clipped - level.slow)
 
-    Returns what `weigh` takes: the evidence, and the evidence that a wholly silent step would be.
-    """
-    expected = usual(level)
-    step = (1.0 - params.left) * expected / level.dispersion
-    gain = step + count * math.log(params.left) / level.dispersion
-    judged = level.learned >= params.ready_steps
-    return Evidence(gain, step * since, float(count), expected, since, judged), step
+    def learn_failures(self, failures: Failures, errors: int, trials: int, rate: float) -> None:
+        """Take a step's errors in, after it was judged; `rate`: the usual one, in (0, 1)."""
+        expected = trials * rate
+        failures.squares = failures.squares * self._keeps + (errors - expected) ** 2
+        failures.variances = failures.variances * self._keeps + expected * (1.0 - rate)
 
-
-def storm(params: SequentialParams, errors: int, trials: int, p0: float, dispersion: float) -> tuple[Evidence, float]:
-    """Evidence that answers fail at (1 + p0) / 2 and no longer at `p0`; 0 < p0 < 1. Same form as `silence`."""
-    p1 = (1.0 + p0) / 2.0
-    gain = errors * math.log(p1 / p0) + (trials - errors) * math.log((1.0 - p1) / (1.0 - p0))
-    return Evidence(gain / dispersion, 0.0, float(errors), float(trials), 0.0, True), math.inf
-
-
-def weigh(alarm: Sum, params: SequentialParams, evidence: Evidence, per_step: float) -> None:
-    """Add a step's evidence. `per_step`: the most that a step can bring; too little of it, and the test abstains."""
-    h = threshold(alarm, params)
-    held = alarm.value if evidence.gain > 0.0 else min(alarm.value, 2.0 * h)  # so that it ends soon once all is well
-    total = held + evidence.gain
-    if evidence.alone >= total and evidence.alone > 0.0:
-        alarm.value, alarm.steps, alarm.seen, alarm.of = (
-            evidence.alone,
-            evidence.since,
-            0.0,
-            evidence.of * evidence.since,
-        )
-    elif total > 0.0:
-        alarm.value, alarm.steps = total, alarm.steps + 1.0
-        alarm.seen += evidence.seen
-        alarm.of += evidence.of
-    else:
-        _over(alarm, params)
-        return
-    alarm.value = min(alarm.value, 4.0 * h)
-    alarm.peak = max(alarm.peak, alarm.value)
-    if evidence.judged and alarm.value >= h and per_step * params.steps_max >= h:
-        alarm.ringing = True
-
-
-def _over(alarm: Sum, params: SequentialParams) -> None:
-    """Normal has won. What rose and passed soon was a lull, and the next one like it should not ring."""
-    alarm.worst *= 0.5 ** (1.0 / params.half_life_worst)
-    if alarm.steps <= params.lasts_steps:
-        alarm.worst = max(alarm.worst, alarm.peak)
-    alarm.value, alarm.steps, alarm.seen, alarm.of, alarm.ringing, alarm.peak = 0.0, 0.0, 0.0, 0.0, False, 0.0
-
-
-def learn(level: Level, params: SequentialParams, count: int) -> None:
-    """Take a step in, after it was judged. A burst counts at most as three times the usual, or three deviations."""
-    level.learned += 1
-    if level.learned == 1:
-        level.fast = level.slow = float(count)
-        level.dispersion = params.dispersion_start
-        return
-    if (mean := level.fast) > 0.0:
-        off = min(count - mean, 3.0 * math.sqrt(level.dispersion * mean))
-        share = level.learned + params.ready_steps
-        level.dispersion = max(1.0, _towards(level.dispersion, off * off / mean, share, params.half_life_dispersion))
-    clipped = min(float(count), 3.0 * level.fast + 10.0)
-    level.fast = _towards(level.fast, clipped, level.learned, params.half_life)
-    level.slow = _towards(level.slow, clipped, level.learned, params.half_life_slow)
-
-
-def learn_failures(failures: Failures, params: SequentialParams, errors: int, trials: int, rate: float) -> None:
-    """Take a step's errors in, after it was judged; `rate`: the usual one, in (0, 1)."""
-    keep = 0.5 ** (1.0 / params.half_life_dispersion)
-    failures.squares = failures.squares * keep + (errors - trials * rate) ** 2
-    failures.variances = failures.variances * keep + trials * rate * (1.0 - rate)
-
-
-def dispersion_of(failures: Failures, params: SequentialParams) -> float:
-    """How much more than chance the errors of a step vary, at least 1; by `dispersion_start` while little is known."""
-    known = failures.variances + 1.0
-    return max(1.0, (failures.squares + params.dispersion_start) / known)
-
-
-def _towards(mean: float, value: float, learned: int, half_life: float) -> float:
-    """An exponential mean that starts as a plain one."""
-    share: float = max(1.0 - 0.5 ** (1.0 / half_life), 1.0 / learned)
-    return mean + share * (value - mean)
+    def dispersion(self, failures: Failures) -> float:
+        """How much more than chance the errors of a step vary, at least 1; as at the start while little is known."""
+        return max(1.0, (failures.squares + self.params.dispersion_start) / (failures.variances + 1.0))

@@ -47,7 +47,7 @@ from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
 from detectors.rows import Array
-from pipeline.judging import combination, context, history, limits, organisations, parts, season, sudden, track
+from pipeline.judging import combination, context, history, limits, organisations, parts, season, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
@@ -62,7 +62,7 @@ from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.roster import Roster, arrived
 from pipeline.judging.season import Day, Season
 from pipeline.judging.subject import Filter, Found, Subject, rows_of
-from pipeline.judging.sudden import Fast, FastParams
+from pipeline.judging.sudden import Fast, FastParams, Glance
 from pipeline.judging.track import TrackParams
 from pipeline.stage import Batch, Output, State
 from topics.codec import rfc3339
@@ -114,6 +114,7 @@ class Detection:
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
         self._effects: dict[str, float] = asdict(params.effects)
+        self._fast = Glance(params.fast)
         self._learning = Learning(params.track, params.rate, params.surge, params.parts, self._effects)
         self._windows_max = max(
             combination.windows_needed(params.combination),
@@ -156,7 +157,7 @@ class Detection:
         known: Filter | None = state.get(f"filter/{moment.model}")
         if fast is None or known is None or moment.start_us <= fast.last_start_us:
             return []
-        found = sudden.look(fast, moment, Rate(self.params.rate, known.rate), self.params.fast)
+        found = self._fast.look(fast, moment, Rate(self.params.rate, known.rate))
         state.put(f"fast/{moment.model}", fast)
         if not found:
             return []
@@ -286,7 +287,7 @@ class Detection:
         if fast is None:
             state.put(f"fast/{window.model}", Fast())
             return []
-        found = sudden.unanswered(fast, window, self.params.fast)
+        found = self._fast.unanswered(fast, window)
         return [found] if found else []
 
     def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:

@@ -5,44 +5,32 @@ import math
 import numpy as np
 import pytest
 
-from detectors.sequential import (
-    Failures,
-    Level,
-    SequentialParams,
-    Sum,
-    dispersion_of,
-    learn,
-    learn_failures,
-    silence,
-    storm,
-    threshold,
-    usual,
-    weigh,
-)
+from detectors.sequential import Failures, Level, Sequential, SequentialParams, Sum
 
-PARAMS = SequentialParams()
+TESTS = Sequential(SequentialParams())
+PARAMS = TESTS.params
 
 
 def learnt(counts: list[int]) -> Level:
     level = Level()
     for count in counts:
-        learn(level, PARAMS, count)
+        TESTS.learn(level, count)
     return level
 
 
 def steps_to_ring(level: Level, counts: list[tuple[int, float]]) -> int | None:
     alarm = Sum()
     for index, (count, since) in enumerate(counts):
-        weigh(alarm, PARAMS, *silence(level, PARAMS, count, since))
+        TESTS.silence(alarm, level, count, since)
         if alarm.ringing:
             return index
     return None
 
 
 def test_the_threshold_is_lordens_bound() -> None:
-    assert PARAMS.h == pytest.approx(math.log(3 * 259_200))
-    rare = SequentialParams(false_alarms_per_month=0.1)
-    assert rare.h == pytest.approx(PARAMS.h + math.log(10))
+    assert TESTS.h == pytest.approx(math.log(3 * 259_200))
+    rare = Sequential(SequentialParams(false_alarms_per_month=0.1))
+    assert rare.h == pytest.approx(TESTS.h + math.log(10))
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(50, 1), (14, 2), (7, 3), (5, 3), (2, None)])
@@ -65,7 +53,7 @@ def test_a_step_that_is_only_thin_is_no_silence() -> None:
 
 def test_a_return_from_a_surge_is_no_silence() -> None:
     level = learnt([50] * 1_000 + [500] * 60)
-    assert usual(level) < 100
+    assert level.usual < 100
     assert steps_to_ring(level, [(50, 0.02)] * 10) is None
 
 
@@ -81,19 +69,28 @@ def test_bursts_make_silence_less_telling() -> None:
 def test_a_lull_that_rang_and_passed_raises_the_threshold_for_days() -> None:
     level, alarm = learnt([20] * 200), Sum()
     for count in (0, 0, 20, 20, 20):
-        weigh(alarm, PARAMS, *silence(level, PARAMS, count, 1.0 if count == 0 else 0.0))
+        TESTS.silence(alarm, level, count, 1.0 if count == 0 else 0.0)
     assert not alarm.ringing
-    assert threshold(alarm, PARAMS) == pytest.approx(4 * PARAMS.h)
+    assert TESTS.threshold(alarm) == pytest.approx(1.25 * 2 * 0.95 * 20)
     for _ in range(3 * 60_480):
-        weigh(alarm, PARAMS, *silence(level, PARAMS, 20, 0.0))
-    assert threshold(alarm, PARAMS) == PARAMS.h
+        TESTS.silence(alarm, level, 20, 0.0)
+    assert TESTS.threshold(alarm) == TESTS.h
 
 
 def test_an_outage_does_not_raise_the_threshold() -> None:
     level, alarm = learnt([20] * 200), Sum()
     for count in [0] * 40 + [20] * 5:
-        weigh(alarm, PARAMS, *silence(level, PARAMS, count, 1.0 if count == 0 else 0.0))
-    assert threshold(alarm, PARAMS) == PARAMS.h
+        TESTS.silence(alarm, level, count, 1.0 if count == 0 else 0.0)
+    assert TESTS.threshold(alarm) == TESTS.h
+
+
+def test_ringing_ends_when_events_come_as_usual_and_may_begin_again() -> None:
+    level, alarm = learnt([50] * 200), Sum()
+    rang = []
+    for count, since in ((50, 0.02), (0, 1.0), (0, 1.0), (0, 1.0), (50, 0.02), (50, 0.02), (20, 0.6), (0, 1.0)):
+        TESTS.silence(alarm, level, count, since)
+        rang.append(alarm.ringing)
+    assert rang == [False, True, True, True, False, False, False, True]
 
 
 def test_warm_up_never_rings() -> None:
@@ -103,14 +100,14 @@ def test_warm_up_never_rings() -> None:
 @pytest.mark.parametrize(("errors", "trials", "rings"), [(4, 4, True), (2, 2, False), (8, 20, True), (3, 20, False)])
 def test_a_storm_takes_errors_that_are_many_and_most(errors: int, trials: int, rings: bool) -> None:
     alarm = Sum()
-    weigh(alarm, PARAMS, *storm(PARAMS, errors, trials, 0.0075, 1.0))
+    TESTS.storm(alarm, errors, trials, 0.0075, 1.0)
     assert alarm.ringing is rings
 
 
 def test_a_storm_is_over_when_answers_come_again() -> None:
     alarm = Sum()
     for errors in (10, 10, 0, 0, 0, 0):
-        weigh(alarm, PARAMS, *storm(PARAMS, errors, 10, 0.0075, 1.0))
+        TESTS.storm(alarm, errors, 10, 0.0075, 1.0)
     assert not alarm.ringing
 
 
@@ -118,22 +115,22 @@ def test_runs_of_errors_make_a_storm_less_telling() -> None:
     rng = np.random.default_rng(4)
     alone, runs = Failures(), Failures()
     for _ in range(3_000):
-        learn_failures(alone, PARAMS, int(rng.binomial(50, 0.02)), 50, 0.02)
-        learn_failures(runs, PARAMS, 5 * int(rng.binomial(10, 0.02)), 50, 0.02)
-    assert dispersion_of(alone, PARAMS) == pytest.approx(1.0, abs=0.1)
-    assert dispersion_of(runs, PARAMS) == pytest.approx(5.0, abs=0.5)
+        TESTS.learn_failures(alone, int(rng.binomial(50, 0.02)), 50, 0.02)
+        TESTS.learn_failures(runs, 5 * int(rng.binomial(10, 0.02)), 50, 0.02)
+    assert TESTS.dispersion(alone) == pytest.approx(1.0, abs=0.1)
+    assert TESTS.dispersion(runs) == pytest.approx(5.0, abs=0.5)
 
 
 @pytest.mark.parametrize(("rate", "shape"), [(20.0, 1e9), (50.0, 10.0)])
 def test_false_alarms_stay_within_the_rate_asked_for(rate: float, shape: float) -> None:
     """At a rate of one in 100 steps a test, so that a few hundred steps tell: Poisson, and three times as dispersed."""
-    often = SequentialParams(false_alarms_per_month=7_776.0)
+    often = Sequential(SequentialParams(false_alarms_per_month=7_776.0))
     rng, level, alarm, rang = np.random.default_rng(5), Level(), Sum(), 0
     for count in rng.poisson(rate * rng.gamma(shape, 1 / shape, 6_000)):
         before = alarm.ringing
-        weigh(alarm, often, *silence(level, often, int(count), float(rng.exponential(1 / rate))))
+        often.silence(alarm, level, int(count), min(float(rng.exponential(1 / rate)), 1.0))
         rang += alarm.ringing and not before
-        learn(level, often, int(count))
+        often.learn(level, int(count))
         alarm.worst = 0.0  # what was false would teach the threshold
     assert rang <= 60
 

@@ -16,7 +16,7 @@ from copy import deepcopy
 import numpy as np
 
 from detectors.counts import Rate, RateParams, RateState
-from pipeline.judging.sudden import Fast, FastParams, Found, look
+from pipeline.judging.sudden import Fast, FastParams, Found, Glance
 from topics.fields import SECOND_US
 from topics.links import Moment
 
@@ -88,14 +88,14 @@ def _us(seconds: float) -> int:
     return round((START_S + float(seconds)) * SECOND_US)
 
 
-def rings(fast: Fast, passed: Iterator[Moment], params: FastParams) -> Iterator[tuple[Moment, Found]]:
+def rings(fast: Fast, passed: Iterator[Moment], glance: Glance) -> Iterator[tuple[Moment, Found]]:
     """Every finding, with the moment in which it was told."""
     for moment in passed:
-        for found in look(fast, moment, USUAL, params):
+        for found in glance.look(fast, moment, USUAL):
             yield moment, found
 
 
-def delays(kind: str, rate: float, params: FastParams, length_s: int = 10) -> list[float]:
+def delays(kind: str, rate: float, glance: Glance, length_s: int = 10) -> list[float]:
     """Seconds from onset to alert, infinite where none came within LASTS_S."""
     found = []
     for onset in range(ONSETS):
@@ -103,28 +103,28 @@ def delays(kind: str, rate: float, params: FastParams, length_s: int = 10) -> li
         if onset % 10 == 0:
             made = traffic(rng, rate, WARM_UP_S + 600)
             warm = Fast()
-            for _ in rings(warm, moments(made, 60, WARM_UP_S, length_s), params):
+            for _ in rings(warm, moments(made, 60, WARM_UP_S, length_s), glance):
                 pass
         onset_s = WARM_UP_S + 60 + 10 * float(rng.random())
         fast = deepcopy(warm)
         passed = moments(broken(kind, made, onset_s), WARM_UP_S, WARM_UP_S + 60 + LASTS_S, length_s)
         told = (
             (moment.end_us / SECOND_US - START_S) + LATENESS_S - onset_s
-            for moment, one in rings(fast, passed, params)
+            for moment, one in rings(fast, passed, glance)
             if one.finding.metric == METRIC[kind]
         )
         found.append(next((delay for delay in told if delay > 0), float("inf")))
     return found
 
 
-def false_rings(rate: float, days: int, params: FastParams) -> dict[str, int]:
+def false_rings(rate: float, days: int, glance: Glance) -> dict[str, int]:
     """How many times each test began to ring in as many quiet days of traffic."""
     counts = dict.fromkeys(METRIC.values(), 0)
     for day in range(days):
         fast = Fast()
         last: dict[str, int] = {}
         made = traffic(np.random.default_rng([day, int(rate * 10), 77]), rate, DAY_S)
-        for moment, one in rings(fast, moments(made, 0, DAY_S), params):
+        for moment, one in rings(fast, moments(made, 0, DAY_S), glance):
             metric = one.finding.metric
             counts[metric] += moment.start_us - last.get(metric, 0) > 60 * SECOND_US
             last[metric] = moment.start_us
@@ -132,16 +132,16 @@ def false_rings(rate: float, days: int, params: FastParams) -> dict[str, int]:
 
 
 def main() -> None:
-    days, params = int(sys.argv[1]) if len(sys.argv) > 1 else 30, FastParams()
+    days, glance = int(sys.argv[1]) if len(sys.argv) > 1 else 30, Glance(FastParams())
     for kind in KINDS:
         for rate in RATES:
-            found = np.array(delays(kind, rate, params))
+            found = np.array(delays(kind, rate, glance))
             told = f"{kind:7} {rate:5} a second: {np.mean(np.isfinite(found)):4.0%} told"
             told += f", {np.mean(found <= 15.0):4.0%} within 15 s"
             told += "".join(f", p{q} {np.quantile(found, q / 100, method='lower'):.1f} s" for q in (10, 50, 90))
             sys.stdout.write(told + "\n")
     for rate in RATES:
-        counts = false_rings(rate, days, params)
+        counts = false_rings(rate, days, glance)
         sys.stdout.write(f"quiet {rate:5} a second, {days} model-days: {counts}\n")
 
 
