@@ -90,10 +90,15 @@ class Level(msgspec.Struct):
 
 
 class Failures(msgspec.Struct):
-    """Fading sums of the squared differences between errors and those expected, and of the binomial variances."""
+    """Fading sums of the squared differences between errors and those expected, and of the binomial variances.
+
+    `held_...`: those of the run that may yet prove a storm.
+    """
 
     squares: float = 0.0
     variances: float = 0.0
+    held_squares: float = 0.0
+    held_variances: float = 0.0
 
 
 class Sum(msgspec.Struct):
@@ -190,11 +195,21 @@ class Sequential:
         level.fast += max(self._share, share) * (clipped - level.fast)
         level.slow += max(self._share_slow, share) * (clipped - level.slow)
 
-    def learn_failures(self, failures: Failures, errors: int, trials: int, rate: float) -> None:
-        """Take a step's errors in, after it was judged; `rate`: the usual one, in (0, 1)."""
+    def learn_failures(self, failures: Failures, alarm: Sum, errors: int, trials: int, rate: float) -> None:
+        """Take a step's errors in, after it was judged; `rate`: the usual one, in (0, 1).
+
+        A run of errors counts once it is over, and not at all if it rang: a storm would teach that storms are usual.
+        """
+        if alarm.ringing:
+            failures.held_squares = failures.held_variances = 0.0
+            return
         expected = trials * rate
-        failures.squares = failures.squares * self._keeps + (errors - expected) ** 2
-        failures.variances = failures.variances * self._keeps + expected * (1.0 - rate)
+        failures.held_squares += (errors - expected) ** 2
+        failures.held_variances += expected * (1.0 - rate)
+        if alarm.value == 0.0:
+            failures.squares = failures.squares * self._keeps + failures.held_squares
+            failures.variances = failures.variances * self._keeps + failures.held_variances
+            failures.held_squares = failures.held_variances = 0.0
 
     def dispersion(self, failures: Failures) -> float:
         """How much more than chance the errors of a step vary, at least 1; as at the start while little is known."""

@@ -25,7 +25,7 @@ REASONS: dict[str, str] = {
     "arima": "outside the one-step forecast's interval",
     "cusum": "and has crept that way for several windows, against the level of the last hours",
     "counts": "more errors than chance explains at the usual rate",
-    "silence": "hardly any answers, while requests go on",
+    "silence": "hardly any of those usual in a minute",
     "limit": "beyond the limit that holds whatever is usual",
 }
 

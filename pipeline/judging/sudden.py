@@ -8,6 +8,8 @@ The tests are those of `detectors.sequential`. Answers trail requests, so for `t
 silent their absence proves nothing. A finding is told when its test rings and in the `told_moments` after that, since
 the first ten seconds may have begun normally and understate it; from then on the minute windows tell.
 
+A whole minute that was silent says so too (`silence`), which confirms an alert, or withdraws it by its absence.
+
 What a ringing test has found is not learnt, for `frozen_steps_max` moments: an outage must not become the usual.
 """
 
@@ -27,11 +29,12 @@ SEQUENTIAL = "sequential"
 
 class FastParams(Struct, frozen=True, forbid_unknown_fields=True):
     """`errors_min`: fewer failures are no storm, however unlikely. `going_on`: the least share of the usual requests
-    at which silent answers mean that they hang."""
+    at which silent answers mean that they hang. `minute_left`: a minute with no more than this share is silent."""
 
     tests: SequentialParams = SequentialParams()
     errors_min: int = 5
     going_on: float = 0.3
+    minute_left: float = 0.2
     trailing_moments: int = 12
     told_moments: int = 6
 
@@ -141,6 +144,8 @@ class Glance:
 
     def _learn(self, fast: Fast, moment: Moment, trials: int, usual: Rate) -> None:
         """While nothing rings; or when it has been ringing for so long that this is how it is now."""
+        if trials:
+            self.tests.learn_failures(fast.failures, fast.storm, moment.errors, trials, usual.baseline)
         if fast.outage.ringing or fast.hang.ringing or fast.storm.ringing:
             fast.frozen += 1
             if fast.frozen <= self.params.tests.frozen_steps_max:
@@ -149,21 +154,24 @@ class Glance:
             fast.frozen = 0
         self.tests.learn(fast.requests, moment.requests)
         self.tests.learn(fast.completions, moment.completions)
-        if trials:
-            self.tests.learn_failures(fast.failures, moment.errors, trials, usual.baseline)
 
-    def unanswered(self, fast: Fast, window: MetricWindow) -> Finding | None:
-        """The whole minute's word on hanging: hardly any answers of those usual, while requests went on."""
+    def minute(self, fast: Fast, window: MetricWindow) -> list[Finding]:
+        """The whole minute's word on silence, from a model's first minutes on, when forecasts are not ready yet."""
         moments = (window.end_us - window.start_us) / fast.moment_us
-        expected, asked = fast.completions.usual * moments, fast.requests.usual * moments
-        ready = fast.completions.learned >= self.params.tests.ready_steps
-        if fast.trailing or not ready or window.requests < self.params.going_on * asked:
+        found = [self._missed("requests", fast.requests, window.requests, moments)]
+        going_on = window.requests >= self.params.going_on * fast.requests.usual * moments
+        if going_on and not fast.trailing:
+            found.append(self._missed("completions", fast.completions, window.completions, moments))
+        return [finding for finding in found if finding is not None]
+
+    def _missed(self, metric: str, level: Level, count: int, moments: float) -> Finding | None:
+        expected = level.usual * moments
+        evidence = (expected - count) / level.dispersion
+        most = self.params.minute_left * expected
+        if level.learned < self.params.tests.ready_steps or count > most or evidence < self.tests.h:
             return None
-        evidence = (expected - window.completions) / fast.completions.dispersion
-        if window.completions > 0.2 * expected or evidence < self.tests.h:
-            return None
-        score, actual = evidence / (evidence + self.tests.h), float(window.completions)
-        return of_metric("completions", "silence", score, actual, expected, 0.2 * expected, 2.0 * expected)
+        score = evidence / (evidence + self.tests.h)
+        return of_metric(metric, "silence", score, float(count), expected, most, 2.0 * expected)
 
 
 def _since(moment: Moment, count: int, last_us: int) -> float:

@@ -11,7 +11,7 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
     isolation_forest   all of them together                                      detectors.isolation_forest
     organisation, share   one organisation uses far more tokens than it usually does, and a larger share of them
     part, elsewhere    one region, client version or tier fails, and the others do not       pipeline.judging.parts
-    silence            hardly any answers while requests go on                    pipeline.judging.sudden
+    silence            hardly any requests in the minute, or answers while requests go on    pipeline.judging.sudden
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
 
 Between the minutes, the fast path: every model's ten seconds (`Moment`) go through sequential tests, which find that
@@ -268,7 +268,7 @@ class Detection:
             ):
                 found.by_metric[measure.metric] = seen
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
-        found.findings += self._of_answers(state, window)
+        found.findings += self._of_silence(state, window)
         found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
         window_s = (window.end_us - window.start_us) / SECOND_US
@@ -281,14 +281,13 @@ class Detection:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
 
-    def _of_answers(self, state: State[Any], window: MetricWindow) -> list[Finding]:
-        """A model's first window opens its fast path; later ones confirm, or not, that it hangs."""
+    def _of_silence(self, state: State[Any], window: MetricWindow) -> list[Finding]:
+        """A model's first window opens its fast path; later ones confirm, or not, that requests or answers stopped."""
         fast: Fast | None = state.get(f"fast/{window.model}")
         if fast is None:
             state.put(f"fast/{window.model}", Fast())
             return []
-        found = self._fast.unanswered(fast, window)
-        return [found] if found else []
+        return self._fast.minute(fast, window)
 
     def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:
         found = look.findings(row, actual) if look.found[row] else []

@@ -71,7 +71,7 @@ def test_a_lull_that_rang_and_passed_raises_the_threshold_for_days() -> None:
     for count in (0, 0, 20, 20, 20):
         TESTS.silence(alarm, level, count, 1.0 if count == 0 else 0.0)
     assert not alarm.ringing
-    assert TESTS.threshold(alarm) == pytest.approx(1.25 * 2 * 0.95 * 20)
+    assert TESTS.threshold(alarm) == pytest.approx(1.25 * 2 * 0.95 * 20, abs=0.01)
     for _ in range(3 * 60_480):
         TESTS.silence(alarm, level, 20, 0.0)
     assert TESTS.threshold(alarm) == TESTS.h
@@ -115,10 +115,23 @@ def test_runs_of_errors_make_a_storm_less_telling() -> None:
     rng = np.random.default_rng(4)
     alone, runs = Failures(), Failures()
     for _ in range(3_000):
-        TESTS.learn_failures(alone, int(rng.binomial(50, 0.02)), 50, 0.02)
-        TESTS.learn_failures(runs, 5 * int(rng.binomial(10, 0.02)), 50, 0.02)
+        TESTS.learn_failures(alone, Sum(), int(rng.binomial(50, 0.02)), 50, 0.02)
+        TESTS.learn_failures(runs, Sum(), 5 * int(rng.binomial(10, 0.02)), 50, 0.02)
     assert TESTS.dispersion(alone) == pytest.approx(1.0, abs=0.1)
     assert TESTS.dispersion(runs) == pytest.approx(5.0, abs=0.5)
+
+
+def test_a_storm_does_not_teach_that_storms_are_usual() -> None:
+    failures, alarm = Failures(), Sum()
+    for errors in (0, 0, 4, 10, 10, 0, 0, 0, 0, 0, 1, 0, 0):
+        TESTS.storm(alarm, errors, 10, 0.0075, TESTS.dispersion(failures))
+        TESTS.learn_failures(failures, alarm, errors, 10, 0.005)
+    assert TESTS.dispersion(failures) < 3.0
+    calm, alarm = Failures(), Sum()
+    for errors in (0, 0, 2, 0, 2, 0, 2, 0, 0):
+        TESTS.storm(alarm, errors, 10, 0.0075, TESTS.dispersion(calm))
+        TESTS.learn_failures(calm, alarm, errors, 10, 0.005)
+    assert TESTS.dispersion(calm) > 5.0
 
 
 @pytest.mark.parametrize(("rate", "shape"), [(20.0, 1e9), (50.0, 10.0)])
