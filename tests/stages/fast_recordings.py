@@ -1,8 +1,8 @@
 """Measures the fast path on real recordings: `python -m tests.stages.fast_recordings RECORDING...` (some minutes each).
 
 Each recording is replayed without incidents (what rings there is false), then with incidents of three minutes injected
-every eight minutes or so on one model: all its answers fail, or all its requests stay away; for each model and three shifts
-of the onset. Told is a finding of the fast path; an alert that is still open needs no other. Delays are of event time,
+every eight minutes or so on one model: all its answers fail, or all its requests stay away; for each model and three
+shifts of the onset. Told is a finding of the fast path; an alert that is still open needs no other. Delays are of event time,
 from onset to when the watermark (5 s of lateness) lets the ten seconds go.
 Arrivals and tokens are the recording's own, split over three models as `tidegate replay` does; answers are modelled.
 """
