@@ -2,7 +2,7 @@
 
 Each recording is replayed without incidents (what rings there is false), then with incidents of three minutes injected
 every eight minutes or so on one model: all its answers fail, or all its requests stay away; for each model and three
-shifts of the onset. Told is a finding of the fast path; an alert that is still open needs no other. Delays are of event time,
+shifts of the onset. Told is a finding of the fast path; an alert that is open needs no other. Delays are of event time,
 from onset to when the watermark (5 s of lateness) lets the ten seconds go.
 Arrivals and tokens are the recording's own, split over three models as `tidegate replay` does; answers are modelled.
 """
