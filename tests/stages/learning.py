@@ -28,6 +28,7 @@ from replay.scenarios.running import opened
 from replay.scenarios.world import START_US, Scenario
 from topics.control import Feedback, Relayed
 from topics.fields import HOUR_US, MINUTE_US
+from topics.links import JudgedEvent
 from topics.records import Alert, Judged
 
 REVIEWED_AFTER_US = HOUR_US
@@ -76,9 +77,9 @@ def unlimited(params: AlertingParams) -> AlertingParams:
     return replace(params, alerts_a_day=1_000_000, alerts_a_day_partition=1_000_000)
 
 
-def judged_of(scenario: Scenario) -> list[Judged | Relayed]:
+def judged_of(scenario: Scenario) -> list[JudgedEvent]:
     """What alerting reads, in order."""
-    found: list[Judged | Relayed] = []
+    found: list[JudgedEvent] = []
 
     def sink(alias: str, _key: str, value: object) -> None:
         if alias == "judged":
@@ -91,7 +92,7 @@ def judged_of(scenario: Scenario) -> list[Judged | Relayed]:
 
 
 def alerts_of(
-    scenario: Scenario, events: Iterable[Judged | Relayed], params: AlertingParams, reviewer: Reviewer
+    scenario: Scenario, events: Iterable[JudgedEvent], params: AlertingParams, reviewer: Reviewer
 ) -> list[Alert]:
     """The alerts while the reviewer judges them."""
     stage, state = Alerting(params if reviewer.budget else unlimited(params)), State[object]()
@@ -110,7 +111,7 @@ def alerts_of(
     return alerts
 
 
-def with_verdicts(events: Iterable[Judged | Relayed], due: list[tuple[int, str, str]]) -> Iterator[Judged | Relayed]:
+def with_verdicts(events: Iterable[JudgedEvent], due: list[tuple[int, str, str]]) -> Iterator[JudgedEvent]:
     """The events with what falls `due` among them."""
     for event in events:
         while due and isinstance(event, Judged) and due[0][0] <= event.time_us:
