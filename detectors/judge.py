@@ -17,6 +17,7 @@ Lavin and Ahmad, *Evaluating Real-time Anomaly Detection Algorithms – the Nume
 
 import math
 import operator
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import reduce
 from statistics import median
@@ -38,7 +39,7 @@ class Events(msgspec.Struct, frozen=True):
     hit: int = 0
     false_episodes: int = 0
     days: float = 0.0
-    delays: tuple[int, ...] = ()
+    delays: tuple[float, ...] = ()
 
     def __add__(self, other: "Events") -> "Events":
         return Events(
@@ -98,11 +99,22 @@ def judge_events(flagged: Sequence[int], marked: Sequence[bool], start: int, day
     """Judge ascending rows `flagged` from row `start` on; an event that reaches over `start` is cut there."""
     runs = runs_of(marked)
     judged = [(max(first, start), end) for first, end in runs if end > start]
-    spoken = [row for row in flagged if row >= start]
-    delays = [next((row - first for row in spoken if first <= row < end), None) for first, end in judged]
-    hits = tuple(d for d in delays if d is not None)
-    false = [row for row in spoken if not any(first <= row < end + AFTER_EVENT_ROWS for first, end in runs)]
-    return Events(len(judged), len(hits), episodes(false), days, hits)
+    spoken = flagged[bisect_left(flagged, start) :]
+    delays = [_first_from(spoken, first) - first for first, end in judged if _first_from(spoken, first) < end]
+    starts = [first for first, _ in runs]
+    false = [row for row in spoken if not _excused(row, runs, starts)]
+    return Events(len(judged), len(delays), episodes(false), days, tuple(delays))
+
+
+def _first_from(rows: Sequence[int], start: int) -> float:
+    at = bisect_left(rows, start)
+    return rows[at] if at < len(rows) else math.inf
+
+
+def _excused(row: int, runs: Sequence[tuple[int, int]], starts: Sequence[int]) -> bool:
+    """Inside an event or shortly after one."""
+    at = bisect_right(starts, row) - 1
+    return at >= 0 and row < runs[at][1] + AFTER_EVENT_ROWS
 
 
 def runs_of(marked: Sequence[bool]) -> list[tuple[int, int]]:

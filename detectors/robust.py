@@ -115,3 +115,20 @@ class SortedWindow:
     def count_reaching(self, value: float) -> int:
         """How many values are `value` or more."""
         return len(self._ordered) - bisect_left(self._ordered, value)
+
+    def mean_of_largest(self, k: int) -> float:
+        """Mean of the k largest values, k from 1 to the number of values."""
+        return math.fsum(v / k for v in self._ordered[-k:])
+
+    def nearest(self, x: float, k: int) -> list[float]:
+        """Distances from `x` to the k nearest values (fewer when there are fewer), ascending, in O(log n + k)."""
+        ordered, right = self._ordered, bisect_left(self._ordered, x)
+        left, distances = right - 1, list[float]()
+        while len(distances) < k and (left >= 0 or right < len(ordered)):
+            if right == len(ordered) or (left >= 0 and x - ordered[left] <= ordered[right] - x):
+                distances.append(x - ordered[left])
+                left -= 1
+            else:
+                distances.append(ordered[right] - x)
+                right += 1
+        return distances

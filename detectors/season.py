@@ -17,6 +17,7 @@ references have caught up; in exchange the band exists after one day and follows
 """
 
 import math
+from collections.abc import Sequence
 from statistics import median
 
 import msgspec
@@ -54,19 +55,28 @@ class Season:
         self._offsets: list[int] = []
         self._set_offsets()
 
+    @property
+    def per_day(self) -> int:
+        """Slots of a day; 0 while the cadence is unknown, and for series too slow to have a time of day."""
+        return round(DAY_US / self.state.slot_us) if self.state.ring else 0
+
     def band(self, time_us: int) -> tuple[float, float] | None:
         """Low and high quantile for a row at `time_us`; None without any past value to look at."""
-        ring = self.state.ring
-        if not ring:
-            return None
-        size, slot = len(ring), max(time_us // self.state.slot_us, self.state.slot)
-        reach = slot - self.state.slot  # slots that were skipped since the last row hold older days still
-        found = [ring[(slot - o) % size] for o in self._offsets if o > reach and o - reach < size]
-        values = sorted(v for v in found if v is not None)
+        values = sorted(self.recall(time_us, self._offsets))
         if not values:
             return None
         last = len(values) - 1
         return values[math.floor(self.params.q * last)], values[math.ceil((1.0 - self.params.q) * last)]
+
+    def recall(self, time_us: int, offsets: Sequence[int]) -> list[float]:
+        """What is remembered of the slots that lie `offsets` before the slot of `time_us`."""
+        ring = self.state.ring
+        if not ring:
+            return []
+        size, slot = len(ring), max(time_us // self.state.slot_us, self.state.slot)
+        reach = slot - self.state.slot  # slots that were skipped since the last row hold older days still
+        found = [ring[(slot - o) % size] for o in offsets if o > reach and o - reach < size]
+        return [v for v in found if v is not None]
 
     def learn(self, time_us: int, value: float | None) -> None:
         """Take the row in; rows of the same slot replace each other, one that steps back counts as the newest slot."""

@@ -1,37 +1,25 @@
-"""One series of any cadence, judged row by row: is this value beyond *everything* that would explain it?
+"""One series of any cadence, judged row by row by several detectors that agree on one scale: evidence.
 
-    e_t = distance of x_t from the nearest of:  the median of the last 60 rows,
-                                                an exponentially smoothed level, i.e. ARIMA(0,1,1) with θ = -0.9,
-                                                the 10 %..90 % band of the same time of day on the last 4 days,
-                                                and 0 when x_t lies between any two of these
-    surprise_t = e_t / (σ_t + Q_t)              score = surprise / (surprise + threshold)
+    evidence_t = mean over the detectors of -log10 (tail probability of row t by that detector's own past)
+    bar_t      = evidence of the last alarm row, falling in a straight line to 0 within 60 rows or 8 hours, the sooner
+    score_t    = evidence / (evidence + threshold) when evidence_t > bar_t, else 0;    alarm when score > 0.5
 
-σ_t is the robust spread of the last 360 rows. Q_t is what such distances have come to in this very series: the
-greatest e of each 20 rows is kept for the last 600 such blocks (12,000 rows), and Q is the value that 3 % of
-the blocks, and five more, have exceeded. So the unit of surprise is "the worst that is usual here", and one
-threshold fits a calm counter and a bursting latency alike. The five matter early: with few blocks Q is small rather
-than poisoned by the first incident. Nothing is fitted, so there is nothing to refit: 40 to 110 µs a row, always.
+Five detectors, each of which misses what another sees: `surprise` (beyond everything that would explain it, in units
+of the worst that is usual), `density` (a value where hardly any were), `motif` (a shape that was not seen), `daily`
+(not what this hour usually brings), `volatility` (moves more, or less, than it does). The mean of logarithms is a soft
+vote: it takes one detector that is certain or several that wonder, and one that still warms up counts nothing.
 
-Why not a fitted ARIMA here: with 12,000 rows of history the distance beyond several rough explanations, in units of
-its own past, found more events at fewer false alarms than any one forecast's error. `python -m detectors.evaluate`
-says, with the threshold chosen two-fold (in brackets: a rolling robust z, its threshold chosen in the same way):
+An incident is one alarm, not one a row: after a row has spoken, what follows must say *more* than it did, until the bar
+has come down. The bar does not depend on the threshold, so `score` cut at any height gives few, separate alarms.
 
-    one-minute production KPIs   recall .86 (.66)   precision .83 (.60)   false episodes a day .05 (.12)
-    hourly production series     recall .72 (.73)   precision .51 (.45)   false episodes a day .08 (.11)
+Nothing is fitted, so there is nothing to refit. Figures, costs, what each detector contributes and how little the
+constants matter: `docs/detection.md`, made by `python -m detectors.evaluate`.
 
-Only the threshold was chosen two-fold; the lengths and fractions were chosen on all series, in coarse steps.
+Trade-off: a lasting incident is alarmed at its onset and again only when it grows worse; a second incident of the same
+size within the hour is taken for the same one.
 
-Values further than 20 units from their explanation are learnt as if they were there, so that one wild value does not
-widen σ for the next 360 rows.
-
-An alarm is flagged for `rows_max` rows at most and then silent until `calm_rows` rows have passed without any: an
-incident is one alarm, not one a row.
-
-Trade-off: an incident that recurs daily at the same hour becomes part of the band after a day, and one that lasts
-30 rows becomes the median: both are still alarmed at their first onset, which is when it is of use.
-
-Kept from: seasonal naive bands and robust control charts; block maxima as in extreme-value theory, de Haan and
-Ferreira, *Extreme Value Theory*, Springer 2006, section 1.1; Brown, *Smoothing, Forecasting and Prediction*, 1963.
+Combining p-values by the sum of their logarithms: Fisher, *Statistical Methods for Research Workers*, 1932, section
+21.1; averaging anomaly detectors: Aggarwal and Sathe, *Outlier Ensembles*, Springer 2017.
 
 >>> detector = SeriesDetector()
 >>> rows = [detector.step(60_000_000 * i, 10.0 + i % 3) for i in range(300)]
@@ -39,200 +27,120 @@ Ferreira, *Extreme Value Theory*, Springer 2006, section 1.1; Brown, *Smoothing,
 (True, True)
 """
 
-import math
+from typing import Any
 
 import msgspec
-import numpy as np
 
-from detectors.base import ABSTAIN, Detector, Verdict, finite, sigmas_between, squash
-from detectors.robust import MAD_TO_SIGMA, SortedWindow
-from detectors.season import Season, SeasonParams, SeasonState
+from detectors.base import ABSTAIN, Detector, Verdict, finite, squash
+from detectors.density import Density, DensityParams, DensityState
+from detectors.motif import Motif, MotifParams, MotifState
+from detectors.daily import Daily, DailyParams, DailyState
+from detectors.surprise import Surprise, SurpriseParams, SurpriseState
+from detectors.tail import evidence_of
+from detectors.volatility import Volatility, VolatilityParams, VolatilityState
+
+
+class AlarmParams(msgspec.Struct, frozen=True):
+    """The bar starts `margin` over the evidence that has spoken and is gone after `rest_rows` or `rest_us_max`."""
+
+    rest_rows: int = 60
+    rest_us_max: int = 8 * 3_600_000_000
+    margin: float = 0.3
+
+
+class AlarmState(msgspec.Struct):
+    """The bar as it was raised, when, and the rows since."""
+
+    bar: float = 0.0
+    raised_us: int = 0
+    rows: int = 0
+
+
+class Alarm:
+    """Evidence in, evidence that says something new out."""
+
+    def __init__(self, params: AlarmParams, state: AlarmState) -> None:
+        self.params = params
+        self.state = state
+
+    def step(self, time_us: int, evidence: float) -> float:
+        """`evidence` when it is over the bar, which it then raises; else 0.0.
+
+        ```
+        evidence   0.1  2.0  2.1  0.3  3.0  1.2  …  2.0
+        out        0.1  2.0  0.0  0.0  3.0  0.0  …  2.0
+        ```
+        """
+        state, p = self.state, self.params
+        state.rows += 1
+        gone = max(state.rows / p.rest_rows, (time_us - state.raised_us) / p.rest_us_max)
+        if evidence <= state.bar * (1.0 - gone) or evidence == 0.0:
+            return 0.0
+        state.bar, state.raised_us, state.rows = evidence + p.margin, time_us, 0
+        return evidence
 
 
 class SeriesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Counts are of rows unless they say otherwise; see the file's head for each one's part in the formula."""
+    """`threshold` in decades of evidence, shipped for all series and cadences."""
 
-    threshold: float = 1.5
-    level_rows: int = 60
-    spread_rows: int = 360
-    ready_after: int = 100
-    smoothing: float = 0.1
-    smoothing_clip: float = 4.0
-    smoothing_free: int = 10
-    winsor: float = 20.0
-    block_rows: int = 20
-    blocks_max: int = 600
-    usual_fraction: float = 0.03
-    usual_extra_blocks: int = 5
-    rows_max: int = 5
-    calm_rows: int = 3
-    season: SeasonParams = SeasonParams()
+    threshold: float = 2.5
+    surprise: SurpriseParams = SurpriseParams()
+    density: DensityParams = DensityParams()
+    motif: MotifParams = MotifParams()
+    daily: DailyParams = DailyParams()
+    volatility: VolatilityParams = VolatilityParams()
+    alarm: AlarmParams = AlarmParams()
 
 
-class SurpriseState(msgspec.Struct):
-    """Bounded: 360 + 600 + four days of values; 150 kB as JSON for a one-minute series."""
-
-    learned: int = 0
-    recent: list[float] = []
-    smoothed: float = 0.0
-    blocks: list[float] = []
-    block_worst: float = 0.0
-    block_rows: int = 0
-    season: SeasonState = msgspec.field(default_factory=SeasonState)
-
-
-class Surprise(Detector[tuple[int, float | None], SurpriseState]):
-    """The surprise of each row of one series. Scale and shift invariant up to rounding."""
-
-    kind = "point"
-
-    def __init__(self, params: SeriesParams, state: SurpriseState | None = None) -> None:
-        self.params = params
-        self.state = state or SurpriseState()
-        self._season = Season(params.season, self.state.season)
-        self._recent = SortedWindow(params.spread_rows, self.state.recent)
-        self._level = SortedWindow(params.level_rows, self.state.recent[-params.level_rows :])
-        self._blocks = SortedWindow(params.blocks_max, self.state.blocks)
-        self._sigma = self._spread()
-        self._usual = self._usual_worst()
-        self._explained_for: tuple[int, float, float] | None = None  # time and answer of `_explained`, until `learn`
-
-    def score(self, x: tuple[int, float | None]) -> Verdict:
-        time_us, value = x[0], finite(x[1])
-        if value is None or self.state.learned < self.params.ready_after:
-            return ABSTAIN
-        low, high = self._explained(time_us)
-        beyond, unit = _beyond(value, low, high), self._sigma + self._usual
-        surprise = sigmas_between(beyond, 0.0, unit)
-        reach = self.params.threshold * unit
-        return Verdict(
-            score=squash(surprise, self.params.threshold),
-            anomalous=abs(surprise) > self.params.threshold,
-            expected=min(max(value, low), high),
-            low=low - reach,
-            high=high + reach,
-            sigmas=surprise,
-        )
-
-    def learn(self, x: tuple[int, float | None]) -> None:
-        time_us, value = x[0], finite(x[1])
-        if value is not None and self.state.learned >= self.params.level_rows // 2:
-            beyond = _beyond(value, *self._explained(time_us))
-            value = self._winsorised(value, beyond)
-            self._learn_distance(abs(beyond))
-        if value is not None:
-            self._learn_value(value)
-        self._season.learn(time_us, value)
-        self._explained_for = None
-
-    def _learn_value(self, value: float) -> None:
-        state = self.state
-        state.smoothed = self._smoothed(value)
-        self._recent.push(value)
-        self._level.push(value)
-        state.learned += 1
-        self._sigma = self._spread()
-
-    def _winsorised(self, value: float, beyond: float) -> float:
-        """`value` moved to within `winsor` usual distances of its explanation: nothing wild is learnt in full."""
-        reach = self.params.winsor * (self._sigma + self._usual)
-        return value - beyond + min(max(beyond, -reach), reach) if reach > 0.0 else value
-
-    def _smoothed(self, value: float) -> float:
-        """The smoothed level after `value`, of which a few σ count at most once σ is known."""
-        if self.state.learned < self.params.smoothing_free:
-            return value if self.state.learned == 0 else self._towards(value, math.inf)
-        return self._towards(value, self.params.smoothing_clip * self._sigma)
-
-    def _towards(self, value: float, reach: float) -> float:
-        step = min(max(value - self.state.smoothed, -reach), reach)
-        return self.state.smoothed + self.params.smoothing * step
-
-    def _learn_distance(self, distance: float) -> None:
-        state = self.state
-        state.block_worst = max(state.block_worst, distance)
-        state.block_rows += 1
-        if state.block_rows == self.params.block_rows:
-            self._blocks.push(state.block_worst)
-            state.block_worst, state.block_rows = 0.0, 0
-            self._usual = self._usual_worst()
-
-    def _explained(self, time_us: int) -> tuple[float, float]:
-        if self._explained_for is None or self._explained_for[0] != time_us:
-            level, smoothed = self._level.median(), self.state.smoothed
-            low, high = self._season.band(time_us) or (level, level)
-            self._explained_for = (time_us, min(low, level, smoothed), max(high, level, smoothed))
-        return self._explained_for[1], self._explained_for[2]
-
-    def _spread(self) -> float:
-        """The larger of 1.4826 · MAD and half a standard deviation of the recent rows."""
-        if not self.state.recent:
-            return 0.0
-        middle = self._recent.median()
-        distances = np.array(self.state.recent) - middle
-        deviation = math.sqrt(max(float(distances.dot(distances)) / len(distances) - float(distances.mean()) ** 2, 0.0))
-        return max(MAD_TO_SIGMA * self._recent.mad(), 0.5 * deviation)
-
-    def _usual_worst(self) -> float:
-        """Q: the block maximum that `usual_fraction` of the blocks, and `usual_extra_blocks` more, exceed."""
-        blocks = len(self._blocks)
-        above = int(self.params.usual_fraction * blocks) + self.params.usual_extra_blocks
-        return self._blocks.kth_largest(min(above + 1, blocks)) if blocks else 0.0
-
-
-def _beyond(value: float, low: float, high: float) -> float:
-    """Signed distance from the range `low`..`high`, 0.0 inside."""
-    return value - high if value > high else min(value - low, 0.0)
-
-
-class AlarmState(msgspec.Struct, frozen=True):
-    """Rows flagged in the alarm that is on, and rows since the last one over the threshold."""
-
-    flagged: int = 0
-    calm: int = 0
-
-
-def alarm(state: AlarmState, params: SeriesParams, over: bool) -> tuple[AlarmState, bool]:
-    """Whether this row is flagged: at most `rows_max` of an alarm, which ends after `calm_rows` rows without any.
-
-    ```
-    over    . x x x x x x x . x . . . x        rows_max = 5, calm_rows = 3
-    flagged . x x x x x . . . . . . . x
-    ```
-    """
-    calm = 0 if over else state.calm + 1
-    flagged = 0 if calm >= params.calm_rows else state.flagged
-    flag = over and flagged < params.rows_max
-    return AlarmState(flagged + int(flag), min(calm, params.calm_rows)), flag
-
-
-class SeriesDetectorState(msgspec.Struct):
-    """What `SeriesDetector` checkpoints."""
+class SeriesState(msgspec.Struct):
+    """What `SeriesDetector` checkpoints; bounded, see `docs/detection.md` for bytes."""
 
     surprise: SurpriseState = msgspec.field(default_factory=SurpriseState)
-    alarm: AlarmState = AlarmState()
+    density: DensityState = msgspec.field(default_factory=DensityState)
+    motif: MotifState = msgspec.field(default_factory=MotifState)
+    daily: DailyState = msgspec.field(default_factory=DailyState)
+    volatility: VolatilityState = msgspec.field(default_factory=VolatilityState)
+    alarm: AlarmState = msgspec.field(default_factory=AlarmState)
 
 
 class SeriesDetector:
-    """What `tidegate detect` runs over a file: a score for every row, and few, short alarms."""
+    """What `tidegate detect` runs over a file: a score for every row, and few, single alarm rows."""
 
-    def __init__(self, params: SeriesParams | None = None, state: SeriesDetectorState | None = None) -> None:
+    def __init__(self, params: SeriesParams | None = None, state: SeriesState | None = None) -> None:
         self.params = params or SeriesParams()
-        self.state = state or SeriesDetectorState()
-        self._surprise = Surprise(self.params, self.state.surprise)
+        self.state = state or SeriesState()
+        self.members = members(self.params, self.state)
+        self._alarm = Alarm(self.params.alarm, self.state.alarm)
 
     def step(self, time_us: int, value: float | None) -> tuple[float, bool]:
         """Judge the next row, then learn it.
 
         time_us  microseconds since any epoch in which days begin at multiples of 86,400 s; may repeat or step back
         value    None or NaN for an empty cell
-        returns  score in [0, 1], 0.5 at the threshold, 0.0 during warm-up and for an empty value; and the alarm
+        returns  score in [0, 1], over 0.5 for an alarm; 0.0 during warm-up, for an empty value and for what an earlier
+                 row has said; and the alarm
         """
         verdict, flag = self.judge(time_us, value)
         return verdict.score, flag
 
     def judge(self, time_us: int, value: float | None) -> tuple[Verdict, bool]:
-        """As `step`, with the whole verdict: a report draws its band (`expected`, `low`, `high`)."""
-        verdict = self._surprise.step((time_us, value))
-        self.state.alarm, flag = alarm(self.state.alarm, self.params, verdict.anomalous)
-        return verdict, flag
+        """As `step`, with a whole verdict: a report draws its band (`expected`, `low`, `high`, those of `surprise`)."""
+        known = finite(value)
+        verdicts = {name: member.step((time_us, known)) for name, member in self.members.items()}
+        if known is None:
+            return ABSTAIN, False
+        each = [evidence_of(verdict.score) for verdict in verdicts.values()]
+        new, threshold = self._alarm.step(time_us, sum(each) / len(each)), self.params.threshold
+        score, flag = squash(new, threshold), new > threshold
+        return msgspec.structs.replace(verdicts["surprise"], score=score, anomalous=flag), flag
+
+
+def members(params: SeriesParams, state: SeriesState) -> dict[str, Detector[tuple[int, float | None], Any]]:
+    """The detectors of the ensemble by name, working on the parts of `state`."""
+    return {
+        "surprise": Surprise(params.surprise, state.surprise),
+        "density": Density(params.density, state.density),
+        "motif": Motif(params.motif, state.motif),
+        "daily": Daily(params.daily, state.daily),
+        "volatility": Volatility(params.volatility, state.volatility),
+    }
