@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from detectors.base import Detector
 from detectors.labelled import Labelled
 from detectors.naive import Naive, NaiveParams
-from detectors.series import Alarm, AlarmParams, AlarmState, SeriesDetector, SeriesParams, SeriesState, members
+from detectors.series import (
+    Alarm,
+    AlarmParams,
+    AlarmState,
+    SeriesDetector,
+    SeriesParams,
+    SeriesState,
+    decades_a_week,
+    members,
+)
 from detectors.tail import evidence_of
 
 ENSEMBLE, NAIVE = "ensemble", "naive recipe"
 COST_ROWS, COST_CHUNK_ROWS = 14_400, 480  # ten days of minutes
 
 Spoken = list[tuple[int, float]]
-"""Rows that said something new, ascending, and their evidence."""
+"""Rows that said something new, ascending, and their strength."""
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -32,20 +41,21 @@ class Cost(msgspec.Struct, frozen=True):
     state_bytes: int
 
 
-def evidence(series: Labelled, params: SeriesParams) -> tuple[list[str], NDArray[np.float64]]:
-    """Names of the detectors, and evidence[row, detector]; NaN in the rows without a value."""
-    each = members(params, SeriesState())
+def strengths(series: Labelled, params: SeriesParams) -> tuple[list[str], NDArray[np.float64]]:
+    """Names of the detectors, and strength[row, detector]; NaN in the rows without a value."""
+    state = SeriesState()
+    each = members(params, state)
     found = np.full((len(series.values), len(each)), np.nan)
     for row, x in enumerate(zip(series.times_us, series.values, strict=True)):
         scores = [member.step(x).score for member in each.values()]
         if x[1] is not None:
             found[row] = [evidence_of(score) for score in scores]
-    return list(each), found
+    return list(each), found / decades_a_week(state.surprise.season.slot_us)
 
 
 def run(series: Labelled, params: SeriesParams) -> dict[str, Spoken]:
     """What every contender says of a series."""
-    names, each = evidence(series, params)
+    names, each = strengths(series, params)
     mixed = {name: each[:, [at]] for at, name in enumerate(names)}
     mixed[ENSEMBLE] = each
     mixed |= {without(name): np.delete(each, at, axis=1) for at, name in enumerate(names)}
@@ -56,10 +66,10 @@ def without(name: str) -> str:
     return f"without {name}"
 
 
-def spoken(times_us: Sequence[int], evidence: NDArray[np.float64], params: AlarmParams) -> Spoken:
-    """The rows of an evidence that get over the alarm's bar; NaN is a row without a value."""
+def spoken(times_us: Sequence[int], strength: NDArray[np.float64], params: AlarmParams) -> Spoken:
+    """The rows of a strength that get over the alarm's bar; NaN is a row without a value."""
     alarm, found = Alarm(params, AlarmState()), []
-    for row, one in enumerate(evidence.tolist()):
+    for row, one in enumerate(strength.tolist()):
         if one == one and alarm.step(times_us[row], one) > 0.0:
             found.append((row, one))
     return found
@@ -92,7 +102,10 @@ def costs(params: SeriesParams) -> dict[str, Cost]:
         for row in chunk:
             textbook.step(row[1])
         taken.setdefault(NAIVE, []).append(time.perf_counter() - began)
-    states: Mapping[str, object] = {n: d.state for n, d in each.items()} | {ENSEMBLE: whole.state, NAIVE: textbook.state}
+    states: Mapping[str, object] = {n: d.state for n, d in each.items()} | {
+        ENSEMBLE: whole.state,
+        NAIVE: textbook.state,
+    }
     return {
         name: Cost(1e6 * median(turns[len(turns) // 2 :]) / COST_CHUNK_ROWS, len(msgspec.json.encode(states[name])))
         for name, turns in taken.items()

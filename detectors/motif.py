@@ -13,9 +13,9 @@ Burnaev and Ishimtsev, *Conformalized density- and distance-based anomaly detect
 al., *Matrix Profile I*, ICDM 2016, on discords.
 
 >>> motif = Motif(MotifParams())
->>> for i in range(200): motif.learn((i, float(i % 10)))
->>> motif.score((200, 0.0)).anomalous, motif.score((200, 5.0)).anomalous
-(False, True)
+>>> for i in range(400): motif.learn((i, float(i % 10) + 0.1 * (i * i % 7)))
+>>> motif.score((400, 0.3)).score < 0.9, motif.score((400, 5.0)).score > 0.99
+(True, True)
 """
 
 import msgspec

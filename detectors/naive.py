@@ -10,8 +10,9 @@ incidents are two rows long.
 
 Box and Jenkins 2008; Liu, Ting, Zhou 2008, as cited in `detectors/arima.py` and `detectors/isolation_forest.py`.
 
->>> naive = Naive(NaiveParams())
->>> for i in range(100): naive.learn(10.0 + i * i % 7)
+>>> import random
+>>> naive, rng = Naive(NaiveParams()), random.Random(1)
+>>> for _ in range(100): naive.learn(rng.gauss(10.0, 1.0))
 >>> [naive.step(60.0 + i % 3).anomalous for i in range(4)]
 [False, False, True, True]
 """

@@ -1,13 +1,17 @@
 """One series of any cadence, judged row by row by several detectors that agree on one scale: evidence.
 
     evidence_t = mean over the detectors of -log10 (tail probability of row t by that detector's own past)
-    bar_t      = evidence of the last alarm row, falling in a straight line to 0 within 60 rows or 8 hours, the sooner
-    score_t    = evidence / (evidence + threshold) when evidence_t > bar_t, else 0;    alarm when score > 0.5
+    strength_t = evidence_t / log10(rows a week)
+    bar_t      = strength of the row that spoke last, falling in a straight line to 0 within 60 rows or 8 hours
+    score_t    = strength / (strength + threshold) when strength_t > bar_t, else 0;      alarm when score > 0.5
 
 Five detectors, each of which misses what another sees: `surprise` (beyond everything that would explain it, in units
 of the worst that is usual), `density` (a value where hardly any were), `motif` (a shape that was not seen), `daily`
 (not what this hour usually brings), `volatility` (moves more, or less, than it does). The mean of logarithms is a soft
 vote: it takes one detector that is certain or several that wonder, and one that still warms up counts nothing.
+
+Strength is what makes one threshold fit all cadences: a row such as chance brings once a week has strength 1 whether
+the week has 168 rows or 10,080. The shipped 0.6 is lower since detectors that agree are better than their mean.
 
 An incident is one alarm, not one a row: after a row has spoken, what follows must say *more* than it did, until the bar
 has come down. The bar does not depend on the threshold, so `score` cut at any height gives few, separate alarms.
@@ -27,25 +31,27 @@ Combining p-values by the sum of their logarithms: Fisher, *Statistical Methods 
 (True, True)
 """
 
+import math
 from typing import Any
 
 import msgspec
 
 from detectors.base import ABSTAIN, Detector, Verdict, finite, squash
+from detectors.daily import Daily, DailyParams, DailyState
 from detectors.density import Density, DensityParams, DensityState
 from detectors.motif import Motif, MotifParams, MotifState
-from detectors.daily import Daily, DailyParams, DailyState
+from detectors.season import DAY_US
 from detectors.surprise import Surprise, SurpriseParams, SurpriseState
 from detectors.tail import evidence_of
 from detectors.volatility import Volatility, VolatilityParams, VolatilityState
 
 
 class AlarmParams(msgspec.Struct, frozen=True):
-    """The bar starts `margin` over the evidence that has spoken and is gone after `rest_rows` or `rest_us_max`."""
+    """The bar starts `margin` over the strength that has spoken and is gone after `rest_rows` or `rest_us_max`."""
 
     rest_rows: int = 60
     rest_us_max: int = 8 * 3_600_000_000
-    margin: float = 0.3
+    margin: float = 0.1
 
 
 class AlarmState(msgspec.Struct):
@@ -57,33 +63,33 @@ class AlarmState(msgspec.Struct):
 
 
 class Alarm:
-    """Evidence in, evidence that says something new out."""
+    """Strength in, strength that says something new out."""
 
     def __init__(self, params: AlarmParams, state: AlarmState) -> None:
         self.params = params
         self.state = state
 
-    def step(self, time_us: int, evidence: float) -> float:
-        """`evidence` when it is over the bar, which it then raises; else 0.0.
+    def step(self, time_us: int, strength: float) -> float:
+        """`strength` when it is over the bar, which it then raises; else 0.0.
 
         ```
-        evidence   0.1  2.0  2.1  0.3  3.0  1.2  …  2.0
-        out        0.1  2.0  0.0  0.0  3.0  0.0  …  2.0
+        strength   0.1  0.6  0.65  0.3  0.9  0.4  …  0.6
+        out        0.1  0.6  0.0   0.0  0.9  0.0  …  0.6
         ```
         """
         state, p = self.state, self.params
         state.rows += 1
         gone = max(state.rows / p.rest_rows, (time_us - state.raised_us) / p.rest_us_max)
-        if evidence <= state.bar * (1.0 - gone) or evidence == 0.0:
+        if strength <= state.bar * (1.0 - gone) or strength == 0.0:
             return 0.0
-        state.bar, state.raised_us, state.rows = evidence + p.margin, time_us, 0
-        return evidence
+        state.bar, state.raised_us, state.rows = strength + p.margin, time_us, 0
+        return strength
 
 
 class SeriesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`threshold` in decades of evidence, shipped for all series and cadences."""
+    """`threshold` of strength, shipped for all series and cadences."""
 
-    threshold: float = 2.5
+    threshold: float = 0.6
     surprise: SurpriseParams = SurpriseParams()
     density: DensityParams = DensityParams()
     motif: MotifParams = MotifParams()
@@ -130,9 +136,19 @@ class SeriesDetector:
         if known is None:
             return ABSTAIN, False
         each = [evidence_of(verdict.score) for verdict in verdicts.values()]
-        new, threshold = self._alarm.step(time_us, sum(each) / len(each)), self.params.threshold
+        strength = sum(each) / len(each) / decades_a_week(self.state.surprise.season.slot_us)
+        new, threshold = self._alarm.step(time_us, strength), self.params.threshold
         score, flag = squash(new, threshold), new > threshold
         return msgspec.structs.replace(verdicts["surprise"], score=score, anomalous=flag), flag
+
+
+def decades_a_week(cadence_us: int) -> float:
+    """log10 of the rows a week; as for days while the cadence is not known (0), and for whatever is slower.
+
+    >>> round(decades_a_week(60_000_000), 2), round(decades_a_week(3_600_000_000), 2), round(decades_a_week(0), 2)
+    (4.0, 2.23, 0.85)
+    """
+    return math.log10(7.0 * DAY_US / min(cadence_us or DAY_US, DAY_US))
 
 
 def members(params: SeriesParams, state: SeriesState) -> dict[str, Detector[tuple[int, float | None], Any]]:

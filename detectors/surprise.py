@@ -29,7 +29,7 @@ Ferreira, *Extreme Value Theory*, Springer 2006, section 1.1; Brown, *Smoothing,
 >>> surprise = Surprise(SurpriseParams())
 >>> for i in range(300): surprise.learn((60_000_000 * i, 10.0 + i % 3))
 >>> round(surprise.score((60_000_000 * 300, 13.0)).sigmas, 2), surprise.score((60_000_000 * 300, 20.0)).anomalous
-(0.81, True)
+(0.78, True)
 """
 
 import math

@@ -5,24 +5,29 @@ probability does. The greatest reading of each 5 rows is kept for the last 2,400
 burst of odd rows counts as one oddity. Of n blocks the a = n / 10 greatest are the tail, u is the next one below:
 
     P = (number of blocks >= x, plus 1) / (n + 1)        x <= u
-      = (a / n) · exp(-(x - u) / m)                      x > u,   m = mean excess of the a blocks over u
+      = (a / n) · (1 + (x - u) / (a · m))^-a             x > u,   m = mean excess of the a blocks over u
 
     evidence = -log10 P, at most 12                      score = 1 - P
 
 Evidence 2 means "one block in a hundred was as strange", whatever the detector, so that `detectors/series.py` can take
 the mean of several.
 
-Trade-off: an exponential tail (a generalised Pareto with ξ = 0) is lighter than most real ones, so evidence above 3
-ranks rather than counts; ξ estimated from few blocks ranked worse. What comes back every day is usual by definition
+The second line is what an exponential tail predicts when its mean is not known but was estimated from a values: with
+few blocks one cannot be sure of much, and with many it is the exponential itself. A reading is learnt as at most three
+times the greatest so far, or one wild value would be the measure of all things for the next 12,000 rows.
+
+Trade-off: an exponential tail is lighter than most real ones, so evidence above 3 ranks rather than counts; heavier
+ones with an exponent that is fixed or fitted ranked no better. What comes back every day is usual by definition
 here: incidents that recur grow quieter.
 
 Peaks over threshold: Pickands, *Statistical Inference Using Extreme Order Statistics*, Annals of Statistics 3, 1975;
-on streams: Siffer et al., *Anomaly Detection in Streams with Extreme Value Theory*, KDD 2017.
+on streams: Siffer et al., *Anomaly Detection in Streams with Extreme Value Theory*, KDD 2017. Predictive distribution
+of an exponential: Gelman et al., *Bayesian Data Analysis*, 3rd ed. 2013, section 2.6.
 
 >>> tail = Tail(TailParams(), TailState())
 >>> for i in range(1000): tail.learn(float(i * i % 101))
 >>> round(tail.evidence(50.0), 2), round(tail.evidence(99.0), 2), round(tail.evidence(150.0), 2)
-(0.0, 0.4, 12.0)
+(0.05, 1.18, 4.79)
 """
 
 import math
@@ -39,13 +44,16 @@ EXCESS_MIN = 0.05  # smallest mean excess, in units of u: readings that never va
 
 
 class TailParams(msgspec.Struct, frozen=True):
-    """Blocks of `block_rows`, `blocks_max` remembered, judged from `blocks_min` on; the greatest `fraction` is the tail."""
+    """Blocks of `block_rows`; `blocks_max` remembered, judged from `blocks_min` on; `fraction` of them is the tail.
+
+    `winsor` limits what is learnt, in units of the greatest reading so far."""
 
     block_rows: int = 5
     blocks_max: int = 2400
     blocks_min: int = 8
     fraction: float = 0.1
     exceedances_min: int = 3
+    winsor: float = 3.0
 
 
 class TailState(msgspec.Struct):
@@ -76,16 +84,18 @@ class Tail:
         if not self.ready:
             return 0.0
         if reading <= self._start:
-            return -math.log10((self._blocks.count_from(reading) + 1) / (blocks + 1))
-        decades = -math.log10(self._above / blocks)
-        if self._excess <= (reading - self._start) / (EVIDENCE_MAX * 10.0):
+            return -math.log10((self._blocks.count_reaching(reading) + 1) / (blocks + 1))
+        total = self._above * self._excess
+        if total <= (reading - self._start) * 1e-12:
             return EVIDENCE_MAX
-        return min(decades + (reading - self._start) / self._excess / math.log(10.0), EVIDENCE_MAX)
+        beyond = self._above * math.log10(1.0 + (reading - self._start) / total)
+        return min(beyond - math.log10(self._above / blocks), EVIDENCE_MAX)
 
     def learn(self, reading: float) -> None:
         """Take one row's reading in."""
         state = self.state
-        state.worst = max(state.worst, reading)
+        greatest = self._blocks.kth_largest(1) if self.ready else 0.0
+        state.worst = max(state.worst, min(reading, self.params.winsor * greatest) if greatest > 0.0 else reading)
         state.rows += 1
         if state.rows == self.params.block_rows:
             self._blocks.push(state.worst)
@@ -103,7 +113,7 @@ class Tail:
 def evidence_of(score: float) -> float:
     """Evidence from the score of any calibrated detector.
 
-    >>> evidence_of(0.99), evidence_of(1.0), evidence_of(0.0)
+    >>> round(evidence_of(0.99), 6), evidence_of(1.0), evidence_of(0.0)
     (2.0, 12.0, 0.0)
     """
     return min(-math.log10(max(1.0 - score, 10.0**-EVIDENCE_MAX)), EVIDENCE_MAX) + 0.0

@@ -16,7 +16,7 @@ section 6.4.
 >>> for i in range(400): volatility.learn((i, 10.0 + i * i % 7))
 >>> found = [volatility.step((400 + i, 10.0)).anomalous for i in range(12)]
 >>> found.index(True)
-8
+2
 """
 
 import math

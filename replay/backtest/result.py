@@ -115,7 +115,7 @@ class Result(Struct, frozen=True):
 
 def run_of(configuration: Configuration, found: Judgement) -> Run:
     """The figures of one configuration."""
-    folds = two_fold(list(found.scores.values()), configuration.settings.series)
+    folds = two_fold(list(found.scores.values()))
     return Run(
         name=configuration.name,
         config=configuration.source,

@@ -11,7 +11,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detectors.judge import Events, judge_events, total
-from detectors.series import AlarmState, SeriesParams, alarm
 
 CUTS: tuple[float, ...] = tuple(float(odds / (1 + odds)) for odds in np.geomspace(0.25, 4.0, 25))
 SHIPPED_CUT = 0.5
@@ -36,37 +35,23 @@ class TwoFold(Struct, frozen=True):
     shipped: Events
 
 
-def flagged(scores: NDArray[np.float32], cut: float, params: SeriesParams) -> list[int]:
-    """The rows that `SeriesDetector` would flag, were a score above `cut` its alarm.
-
-    Between two rows above the cut nothing happens but that the alarm calms down; once it does not change any more, the
-    rows up to the next are skipped.
-    """
-    state, row, found = AlarmState(), 0, []
-    for at in map(int, np.flatnonzero(scores > cut)):
-        while row < at:
-            calmer, _ = alarm(state, params, over=False)
-            row = at if calmer == state else row + 1
-            state = calmer
-        state, flag = alarm(state, params, over=True)
-        row = at + 1
-        if flag:
-            found.append(at)
-    return found
+def flagged(scores: NDArray[np.float32], cut: float) -> list[int]:
+    """The rows that `SeriesDetector` would flag, were a score above `cut` its alarm: its bar does not depend on it."""
+    return [int(row) for row in np.flatnonzero(scores > cut)]
 
 
-def judged(scored: Scored, cut: float, params: SeriesParams) -> Events:
+def judged(scored: Scored, cut: float) -> Events:
     """One series at one cut."""
-    return judge_events(flagged(scored.scores, cut, params), scored.marked, scored.start, scored.days)
+    return judge_events(flagged(scored.scores, cut), scored.marked, scored.start, scored.days)
 
 
-def two_fold(series: Sequence[Scored], params: SeriesParams) -> TwoFold | None:
+def two_fold(series: Sequence[Scored]) -> TwoFold | None:
     """None where there is nothing to choose by: a half of the groups without any event."""
     order = sorted({one.group for one in series})
     halves = [[i for i, one in enumerate(series) if order.index(one.group) % 2 == fold] for fold in (0, 1)]
     if not all(any(any(series[i].marked[series[i].start :]) for i in half) for half in halves):
         return None
-    results = {cut: [judged(one, cut, params) for one in series] for cut in {*CUTS, SHIPPED_CUT}}
+    results = {cut: [judged(one, cut) for one in series] for cut in {*CUTS, SHIPPED_CUT}}
 
     def of(cut: float, half: list[int]) -> Events:
         return total([results[cut][i] for i in half])

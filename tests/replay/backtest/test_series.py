@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from detectors.judge import Events, judge_events, two_fold
-from detectors.series import AlarmState, SeriesDetector, SeriesParams, alarm
+from detectors.series import SeriesDetector, SeriesParams
 from replay.backtest import series, tally
 from replay.backtest.inputs import Input
 from replay.backtest.labels import Label
@@ -50,12 +51,12 @@ def test_figures_counted_by_hand(found: Judgement) -> None:
 def test_figures_are_those_of_the_rules(found: Judgement) -> None:
     """detectors.judge over the same flagged rows."""
     scored = found.scores["one"]
-    flags = flagged(scored.scores, SHIPPED_CUT, PARAMS)
+    flags = flagged(scored.scores, SHIPPED_CUT)
     events = judge_events(flags, scored.marked, scored.start, scored.days)
     total = tally.total(found)
     assert (events.events, events.hit, events.false_episodes) == (total.events, total.found, total.false_episodes)
     assert (events.recall, events.precision) == (total.recall, total.precision)
-    assert judged(scored, SHIPPED_CUT, PARAMS) == events
+    assert judged(scored, SHIPPED_CUT) == events
 
 
 def test_the_detector_is_that_of_tidegate_detect(tmp_path: Path, found: Judgement) -> None:
@@ -109,18 +110,16 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, text: str, says: s
         run(path)
 
 
-def test_skipping_calm_rows_changes_no_flag() -> None:
-    """`flagged` against the alarm stepped through every row."""
-    scores = np.random.default_rng(4).beta(0.6, 2.0, 5_000).astype(np.float32)
-    scores[1_000:3_000] = 0.0
-    for cut in (0.1, 0.5, 0.9):
-        state, expected = AlarmState(), []
-        for row, score in enumerate(scores):
-            state, flag = alarm(state, PARAMS, bool(score > cut))
-            if flag:
-                expected.append(row)
-        assert flagged(scores, cut, PARAMS) == expected
-        assert expected
+def test_a_cut_of_the_score_is_a_detector_with_that_threshold(tmp_path: Path) -> None:
+    path = files.series(tmp_path / "one.csv", [2_003, files.FALSE_ROW], files.EVENT)
+    stricter = SeriesDetector(msgspec.structs.replace(PARAMS, threshold=2.0 * PARAMS.threshold))
+    read = list(points(path, Columns()))
+    flags = [row for row, point in enumerate(read) if stricter.step(point.time_us, point.value)[1]]
+    scores = np.array(
+        [score for score, _ in map(SeriesDetector().step, *zip(*((p.time_us, p.value) for p in read), strict=True))]
+    )
+    assert flagged(scores, 2.0 / 3.0) == flags
+    assert flags
 
 
 def _scored(group: str, spikes: dict[int, float]) -> Scored:
@@ -133,18 +132,18 @@ def _scored(group: str, spikes: dict[int, float]) -> Scored:
 def test_a_threshold_is_chosen_on_the_other_half() -> None:
     """On `a` any cut below 0.8 finds the event, and 0.6 keeps the false one out; on `b` the event is at 0.3 only."""
     series_ = [_scored("a", {104: 0.8, 300: 0.6}), _scored("b", {105: 0.3})]
-    folds = two_fold_of(series_, PARAMS)
+    folds = two_fold_of(series_)
     assert folds is not None
     on_a, on_b = folds.cuts
     assert 0.6 <= on_a < 0.8
     assert on_b < 0.3
     assert folds.chosen == Events(2, 1, 1, 4.0, (4,))  # a at on_b: found, and false; b at on_a: missed
     assert folds.shipped == Events(2, 1, 1, 4.0, (4,))
-    results = [[judged(one, cut, PARAMS) for one in series_] for cut in CUTS]
+    results = [[judged(one, cut) for one in series_] for cut in CUTS]
     assert folds.chosen == two_fold(results, ["a", "b"])
 
 
 def test_no_threshold_is_chosen_where_a_half_has_no_event() -> None:
     quiet = Scored("b", np.zeros(400, np.float32), [False] * 400, 50, 2.0)
-    assert two_fold_of([_scored("a", {104: 0.8}), quiet], PARAMS) is None
-    assert two_fold_of([_scored("a", {104: 0.8}), _scored("a", {104: 0.8})], PARAMS) is None
+    assert two_fold_of([_scored("a", {104: 0.8}), quiet]) is None
+    assert two_fold_of([_scored("a", {104: 0.8}), _scored("a", {104: 0.8})]) is None
