@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import Detector
+from detectors.calibrated import evidence_of
 from detectors.labelled import Labelled
 from detectors.naive import Naive, NaiveParams
 from detectors.series import (
@@ -25,7 +26,6 @@ from detectors.series import (
     decades_a_week,
     members,
 )
-from detectors.tail import evidence_of
 
 ENSEMBLE, NAIVE = "ensemble", "naive recipe"
 COST_ROWS, COST_CHUNK_ROWS = 14_400, 480  # ten days of minutes

@@ -15,16 +15,16 @@ Seasonal naive forecast: Hyndman and Athanasopoulos, *Forecasting: Principles an
 
 >>> HOUR_US = 3_600_000_000
 >>> daily = Daily(DailyParams())
->>> for hour in range(24 * 9): daily.learn((hour * HOUR_US, float((hour % 24) ** 2)))
+>>> for hour in range(24 * 9): daily.learn((hour * HOUR_US, float((hour % 24) * 10 + hour % 5)))
 >>> at = 24 * 9 + 3
->>> daily.score((at * HOUR_US, 9.0)).anomalous, daily.score((at * HOUR_US, 100.0)).anomalous
+>>> daily.score((at * HOUR_US, 32.0)).anomalous, daily.score((at * HOUR_US, 150.0)).anomalous
 (False, True)
 """
 
 import msgspec
 
+from detectors.calibrated import Calibrated, CalibratedState, TailParams
 from detectors.season import Season, SeasonParams, SeasonState
-from detectors.tail import Calibrated, CalibratedState, TailParams
 
 DAYS_BACK = (1, 2, 3, 4, 7)
 NEAR_OF_DAY = 96  # neighbouring slots lie within this fraction of a day, one slot at least

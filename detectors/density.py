@@ -22,8 +22,8 @@ import math
 
 import msgspec
 
+from detectors.calibrated import Calibrated, CalibratedState, TailParams
 from detectors.robust import SortedWindow
-from detectors.tail import Calibrated, CalibratedState, TailParams
 
 
 class DensityParams(msgspec.Struct, frozen=True):

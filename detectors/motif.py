@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.tail import Calibrated, CalibratedState, TailParams
+from detectors.calibrated import Calibrated, CalibratedState, TailParams
 
 
 class MotifParams(msgspec.Struct, frozen=True):

@@ -37,12 +37,12 @@ from typing import Any
 import msgspec
 
 from detectors.base import ABSTAIN, Detector, Verdict, finite, squash
+from detectors.calibrated import evidence_of
 from detectors.daily import Daily, DailyParams, DailyState
 from detectors.density import Density, DensityParams, DensityState
 from detectors.motif import Motif, MotifParams, MotifState
 from detectors.season import DAY_US
 from detectors.surprise import Surprise, SurpriseParams, SurpriseState
-from detectors.tail import evidence_of
 from detectors.volatility import Volatility, VolatilityParams, VolatilityState
 
 

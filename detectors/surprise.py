@@ -10,8 +10,8 @@
 greatest e of each 20 rows is kept for the last 600 such blocks (12,000 rows), and Q is the value that 3 % of
 the blocks, and five more, have exceeded. So the unit of surprise is "the worst that is usual here", and one
 threshold fits a calm counter and a bursting latency alike. The five matter early: with few blocks Q is small rather
-than poisoned by the first incident. The score is a tail probability as in `detectors/tail.py`, but with the tail of a
-Pareto distribution beyond σ + Q: this distance has the heaviest tail of all, and counting exceedances ranked worse.
+than poisoned by the first incident. The score is a tail probability as in `detectors/calibrated.py`, but with the tail
+of a Pareto distribution beyond σ + Q: this distance has the heaviest tail of all; counting exceedances ranked worse.
 
 Why not a fitted ARIMA here: with 12,000 rows of history the distance beyond several rough explanations, in units of
 its own past, found more events at fewer false alarms than any one forecast's error (`docs/detection.md` has the

@@ -25,8 +25,8 @@ from itertools import pairwise
 import msgspec
 
 from detectors.base import sigmas_between
+from detectors.calibrated import Calibrated, CalibratedState, TailParams
 from detectors.robust import SortedWindow
-from detectors.tail import Calibrated, CalibratedState, TailParams
 
 
 class VolatilityParams(msgspec.Struct, frozen=True):
