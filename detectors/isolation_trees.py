@@ -37,10 +37,10 @@ class Trees(NamedTuple):
     children  [2 · nodes], right and left child of each node; so that every walk can take the same number of steps
     """
 
-    feature: Indices
+    feature: NDArray[np.int16]
     threshold: Array
-    children: Indices
-    path: Array
+    children: NDArray[np.int32]
+    path: NDArray[np.float32]
     roots: int
     depth: int
     samples: int
@@ -52,7 +52,7 @@ class Trees(NamedTuple):
         node = np.broadcast_to(np.arange(self.roots), (len(x), self.roots))
         for _ in range(self.depth):
             node = self.children[2 * node + (x[rows, self.feature[node]] <= self.threshold[node])]
-        mean = self.path[node].sum(axis=1) / self.roots
+        mean = self.path[node].sum(axis=1, dtype=np.float64) / self.roots
         return np.asarray(2.0 ** (-mean / max(average_path(self.samples), 1e-12)))
 
 
@@ -122,10 +122,10 @@ def _joined(levels: list[_Level], trees: int, samples: int) -> Trees:
     own = np.arange(len(first))
     left, right = np.where(first < 0, own, first), np.where(first < 0, own, first + 1)
     return Trees(
-        feature=np.concatenate([level.feature for level in levels]),
+        feature=np.concatenate([level.feature for level in levels]).astype(np.int16),
         threshold=np.concatenate([level.threshold for level in levels]),
-        children=np.stack([right, left], axis=1).reshape(-1),
-        path=np.concatenate([level.path for level in levels]),
+        children=np.stack([right, left], axis=1).reshape(-1).astype(np.int32),
+        path=np.concatenate([level.path for level in levels]).astype(np.float32),
         roots=trees,
         depth=len(levels) - 1,
         samples=samples,

@@ -1,12 +1,15 @@
 """Several metrics at once: the Isolation Forest over a model's windows, grown again every so often from its history.
 
-The forest is a function of the history, so it is not state: it is grown when needed and remembered by its content.
-Windows in which two metrics or more were anomalous are not learnt. A finding must also stand out somewhere: some metric
-is off its usual level by `sigmas_min` and by the effect that matters in it.
+The forest is a function of the history, so it is not state: it is grown every `refit_every` windows, each model in
+windows of its own, which a hash says, and remembered by its content, so that an incident of all models meets forests
+that are there already; where one is not (after a restart), it is grown when needed. Windows in which two metrics or
+more were anomalous are not learnt. A finding must also stand out somewhere: some metric is off its usual level by
+`sigmas_min` and by the effect that matters in it.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
+from zlib import crc32
 
 import numpy as np
 from msgspec import Struct
@@ -17,7 +20,7 @@ from pipeline.judging.findings import Finding, of_combination
 from pipeline.judging.history import Past
 from pipeline.judging.metrics import COMBINED_OF, INDEX
 
-FORESTS_REMEMBERED = 1_000
+FORESTS_REMEMBERED = 512  # 0.3 MB each
 COLUMNS = [INDEX[metric] for metric in COMBINED_OF]
 
 
@@ -33,23 +36,41 @@ def windows_needed(params: CombinationParams) -> int:
     return params.forest.history_max + params.forest.refit_every
 
 
+def prepare(past: Past, model: str, learned: int, params: CombinationParams) -> None:
+    """Grow the model's forest if one is due in this window; its first waits until it is needed."""
+    if learned > params.forest.ready_after and learned == _grown_at(model, learned, params):
+        _forest(past, model, learned, params)
+
+
 def judge(
-    past: Past, learned: int, window: Sequence[float | None], standing_out: str, params: CombinationParams
+    past: Past, model: str, learned: int, window: Sequence[float | None], standing_out: str, params: CombinationParams
 ) -> Finding | None:
     """Whether this window's combination is rare among those that the forest in force was grown from.
 
     window        the metrics of COMBINED_OF above their profiles
     standing_out  the metric that is off its level the most
     """
-    grown_at = learned - learned % params.forest.refit_every
+    forest = _forest(past, model, learned, params)
+    if forest is None:
+        return None
+    verdict = forest.score(window)
+    return of_combination(verdict.score, params.forest.threshold, standing_out) if verdict.anomalous else None
+
+
+def _grown_at(model: str, learned: int, params: CombinationParams) -> int:
+    """The window at which the forest in force was grown, at or before the `learned`-th."""
+    newest = learned - (learned - crc32(model.encode())) % params.forest.refit_every
+    return max(newest, min(learned, params.forest.ready_after))
+
+
+def _forest(past: Past, model: str, learned: int, params: CombinationParams) -> IsolationForest | None:
+    grown_at = _grown_at(model, learned, params)
     if grown_at < params.forest.ready_after:
         return None
     vectors = _vectors(past, grown_at, params)
     if len(vectors) < params.forest.ready_after // 2:
         return None
-    forest = grown(params.forest, grown_at // params.forest.refit_every, vectors.tobytes())
-    verdict = forest.score(window)
-    return of_combination(verdict.score, params.forest.threshold, standing_out) if verdict.anomalous else None
+    return grown(params.forest, grown_at // params.forest.refit_every, vectors.tobytes())
 
 
 @lru_cache(maxsize=FORESTS_REMEMBERED)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from detectors.arima import refit
 from detectors.counts import Rate, RateParams
@@ -22,6 +23,7 @@ from pipeline.judging.track import TrackParams
 from pipeline.stage import State
 from topics.fields import HOUR_US, MINUTE_US
 
+SEARCH_EVERY = 3  # windows: in an incident of all models a search for each metric in each would take too long
 TRAFFIC = ("requests", "tokens_per_s", "cost_microusd")
 
 
@@ -80,12 +82,11 @@ class Learning:
             one, row = model.tracks[measure.metric], first + i
             one.cusum = float(look.cusum[row])
             track.learn(one, measure.metric in found.by_metric, bool(look.beyond[row]), len(sources) < 2, params)
-            if not look.may_have_broken[row] and one.run < params.relearn_after:
-                continue
-            newest = self._newest_break(subject.past, INDEX[measure.metric], look.value_of(row))
-            if track.is_news(newest, measure, params.pelt, self._effects[measure.metric]):
+            moved = look.may_have_broken[row] or one.run >= params.relearn_after
+            one.newest = self._break_of(subject, i, look.value_of(row)) if moved else None
+            if track.is_news(one.newest, measure, params.pelt, self._effects[measure.metric]):
                 breaks.append(measure.metric)
-            track.start_over(one, newest, model.learned + 1, params)
+            track.start_over(one, one.newest, model.learned + 1, params)
         if trials(subject.window):
             Rate(self.rate, model.rate).learn((subject.window.errors, trials(subject.window)))
         return breaks
@@ -96,6 +97,13 @@ class Learning:
             return False
         newest = self._newest_break(subject.past, INDEX[COUNTED], errors.actual)
         return track.is_news(newest, MEASURES[INDEX[COUNTED]], self.params.pelt, effect)
+
+    def _break_of(self, subject: Subject, i: int, value: float | None) -> Break | None:
+        """Searched in every third window, a model's metrics by turns; the last one found ages in between."""
+        last = subject.model.tracks[FORECAST[i].metric].newest
+        if (subject.model.learned + i) % SEARCH_EVERY == 0:
+            return self._newest_break(subject.past, INDEX[FORECAST[i].metric], value)
+        return None if last is None else replace(last, age_windows=last.age_windows + 1)
 
     def _newest_break(self, past: Past, column: int, value: float | None) -> Break | None:
         values = past.values[1 - self.params.pelt.history_max :, column]

@@ -42,7 +42,7 @@ class TrackParams(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Track(Struct):
     """`since`: window index from which history counts. `run`: windows with findings, running. `flagged`, `lone`: the
-    last window exceeded k(t) · σ, and no other witness agreed."""
+    last window exceeded k(t) · σ, and no other witness agreed. `newest`: the last break, while the level is off."""
 
     arima: ArimaState
     k: ThresholdState
@@ -51,6 +51,7 @@ class Track(Struct):
     run: int = 0
     flagged: bool = False
     lone: bool = False
+    newest: Break | None = None
     trust: Trust = field(default_factory=Trust)
     sums: Sums = field(default_factory=Sums)
 

@@ -300,6 +300,7 @@ class Detection:
     def _of_all(self, subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Finding]:
         """What the forest finds, asked only where some metric stands out."""
         params = self.params.combination
+        combination.prepare(subject.past, subject.window.model, subject.model.learned, params)
         out = {
             measure.metric: look.sigmas[first + i]
             for i, measure in enumerate(FORECAST)
@@ -312,7 +313,8 @@ class Detection:
         values: dict[str, float | None] = {COUNTED: None if errors is None else errors.actual}
         values |= {measure.metric: look.value_of(first + i) for i, measure in enumerate(FORECAST)}
         window = [values[metric] for metric in COMBINED_OF]
-        rare = combination.judge(subject.past, subject.model.learned, window, max(out, key=out.__getitem__), params)
+        most, name = max(out, key=out.__getitem__), subject.window.model
+        rare = combination.judge(subject.past, name, subject.model.learned, window, most, params)
         return [] if rare is None else [rare]
 
     def _settle(self, state: State[Any], model: Filter, window: MetricWindow) -> None:
