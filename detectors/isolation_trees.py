@@ -49,7 +49,7 @@ class Trees(NamedTuple):
         """Liu's s(x) of each row, in [0, 1]: near 1 where a row is isolated at once."""
         x = vectors.astype(np.float32)
         rows = np.arange(len(x))[:, None]
-        node = np.broadcast_to(np.arange(self.roots), (len(x), self.roots))
+        node = np.tile(np.arange(self.roots, dtype=np.int32), (len(x), 1))
         for _ in range(self.depth):
             node = self.children[2 * node + (x[rows, self.feature[node]] <= self.threshold[node])]
         mean = self.path[node].sum(axis=1, dtype=np.float64) / self.roots
