@@ -29,7 +29,7 @@ Annals of Mathematical Statistics 23, 1952.
 >>> eu, us, ap = Value("eu", 4.0, 94.0, 900.0), Value("us", 4.0, 5.0, 1000.0), Value("ap", 2.0, 2.0, 500.0)
 >>> found = attribute({"region": Dimension([eu, us, ap], events=101)}, AttributionParams())
 >>> [(one.dimension, one.values, round(one.share, 2), round(one.surprise, 2)) for one in found]
-[('region', ('eu',), 0.99, 0.17)]
+[('region', ('eu',), 0.99, 0.18)]
 """
 
 import math
@@ -37,6 +37,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
+
+LEAN = 0.02  # of the actual amount
 
 
 class AttributionParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,9 +138,14 @@ def _stands_out(chosen: list[Value], whole: Value, values: int, events: float, p
 
 
 def _proportions(chosen: list[Value], whole: Value) -> tuple[float, float]:
-    """Which part of the expected, and of the actual, whole lies in the chosen values; within [0, 1]."""
+    """Which part of the expected, and of the actual, whole lies in the chosen values; within [0, 1].
+
+    What is expected leans to the exposure a little, for where next to nothing was expected anywhere.
+    """
     expected, actual = sum(one.expected for one in chosen), sum(one.actual for one in chosen)
-    p = expected / whole.expected if whole.expected > 0 else 0.0
+    lean = LEAN * whole.actual
+    exposed = sum(one.exposure for one in chosen) / whole.exposure if whole.exposure > 0 else 0.0
+    p = (expected + lean * exposed) / (whole.expected + lean) if whole.expected + lean > 0 else 0.0
     q = actual / whole.actual if whole.actual > 0 else 0.0
     return min(max(p, 0.0), 1.0), min(max(q, 0.0), 1.0)
 

@@ -1,8 +1,8 @@
 """The probable cause of an alert: which region, client, tier or organisation has changed, against what is usual of it.
 
 Usual are fading means of what each part contributes to a window (half-life `half_life` windows). A window with findings
-is learnt at `anomalous_weight` of the weight: little enough that an incident does not become the usual, enough that a
-level which stays does. Anomalous windows are summed up as *evidence*, fading by `evidence_fade` from one to the next,
+is not learnt, or an incident would soon be the usual, until `accept_after` of them came in a row: that is a new level.
+Anomalous windows are summed up as *evidence*, fading by `evidence_fade` from one to the next,
 so that a cause rests on more than the one window that opened the alert.
 
 What is compared hangs on the family of the alert:
@@ -44,7 +44,7 @@ class CauseParams(Struct, frozen=True, forbid_unknown_fields=True):
     attribution: AttributionParams = AttributionParams()
     half_life: float = 30.0
     ready_after: int = 10
-    anomalous_weight: float = 0.1
+    accept_after: int = 180
     evidence_fade: float = 0.7
     prior_trials: float = 50.0
     values_max: int = 16
@@ -77,21 +77,27 @@ Table = dict[str, dict[str, Sums]]
 
 
 class Shares(Struct, tag="shares"):
-    """Of one model: the usual window, part by part and whole, after `windows`; and the evidence of `weight` windows."""
+    """Of one model: the usual window, part by part and whole, after `windows`; and the evidence of `weight` windows.
+
+    `run`: windows with findings, in a row.
+    """
 
     usual: Table = {}
     usual_whole: Sums = field(default_factory=Sums)
     windows: int = 0
+    run: int = 0
     evidence: Table = {}
     evidence_whole: Sums = field(default_factory=Sums)
     weight: float = 0.0
 
 
 def take_in(shares: Shares, window: MetricWindow, anomalous: bool, params: CauseParams) -> None:
-    """One window more: learnt if it is usual, evidence (and hardly learnt) if not."""
+    """One window more: learnt if it is usual, evidence if not."""
     _gather(shares, window, anomalous, params)
+    shares.run = shares.run + 1 if anomalous else 0
+    if 0 < shares.run <= params.accept_after:
+        return
     step = max(1.0 - 0.5 ** (1.0 / params.half_life), 1.0 / (shares.windows + 1))
-    step *= params.anomalous_weight if anomalous else 1.0
     _blend(shares.usual, window, 1.0 - step, step, params)
     shares.usual_whole.blend(1.0 - step, _whole(window), step)
     shares.windows = min(shares.windows + 1, round(4 * params.half_life))

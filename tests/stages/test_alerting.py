@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.alerting import Alerting, AlertingParams
@@ -10,7 +11,7 @@ from tests.streams.alerting import MODEST, judged, sudden, timeline
 from tests.streams.minutes import START_US
 from topics.control import Deployment, Relayed
 from topics.fields import MINUTE_US, SECOND_US
-from topics.records import Alert
+from topics.records import Alert, Judged, Part
 from topics.traffic import Tick
 
 DEFAULTS = AlertingParams()
@@ -287,3 +288,37 @@ def test_impossible_settings_are_refused() -> None:
         AlertingParams(withdraw_after=0)
     with pytest.raises(ValueError, match="resolve_after"):
         AlertingParams(resolve_after=0)
+
+
+def test_an_alert_names_its_cause_to_the_end() -> None:
+    opened, *_, resolved = published(fed("ttt......"))
+    assert (opened.causes[0].dimension, opened.causes[0].value) == ("organisation", "org-07")
+    assert opened.organisation == "org-07"
+    assert opened.causes[0].explanation in opened.summary
+    assert resolved.causes == opened.causes
+
+
+def test_without_a_part_that_stands_out_the_model_or_its_new_version_is_blamed() -> None:
+    (alert,) = published(fed("EE"))
+    assert (alert.causes[0].dimension, alert.causes[0].value) == ("model", "m-large")
+    (alert,) = published(fed("EE", before=deployed(1)))
+    assert (alert.causes[0].dimension, alert.causes[0].value) == ("deployment", "2")
+
+
+def test_a_part_that_stands_out_later_is_told() -> None:
+    """Ten usual minutes by region, then errors that at first no region explains, then eu-west alone."""
+    drawn = "." * 12 + "EEEEE"
+    failed = {14: (2, 2), 15: (90, 1), 16: (90, 1)}
+    events = [
+        _with_regions(judged(letter, minute), failed.get(minute, (45, 45) if letter == "E" else (1, 1)))
+        for minute, letter in enumerate(drawn)
+    ]
+    alerts = published(Alerting(AlertingParams()).step(State(), Batch(0, 1, range(len(events)), events)))
+    assert [alert.causes[0].value for alert in alerts] == ["m-large", "eu-west"]
+    assert [alert.status for alert in alerts] == ["open", "update"]
+
+
+def _with_regions(one: Judged, errors: tuple[int, int]) -> Judged:
+    parts = [Part("region", name, 150, 150, n) for name, n in zip(("eu-west", "us-east"), errors, strict=True)]
+    window = replace(one.window, requests=300, completions=300, errors=sum(errors), parts=parts)
+    return replace(one, window=window)
