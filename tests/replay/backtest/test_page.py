@@ -13,11 +13,12 @@ import pytest
 
 from pipeline.settings import Settings
 from replay.backtest import closeup, packed, report
-from replay.backtest.changes import compare
+from replay.backtest.changes import Changes, compare
 from replay.backtest.model import Detection, Event, Judgement, Panel, Strip
 from replay.backtest.packed import BUCKETS_MIN, bucketed
 from replay.backtest.page import PANELS_MAX, html
-from replay.backtest.result import Configuration, Fold, Result, TwoFoldRows, run_of
+from replay.backtest.result import Configuration, DetectionRow, EventRow, Fold, Result, Run, TwoFoldRows, run_of
+from replay.backtest.tally import DetectorTally, KindTally, StripTally, Tally
 from tests.replay.pages import Page
 from tests.replay.records import START_US, at
 
@@ -215,3 +216,14 @@ def test_a_browser_draws_every_point(tmp_path: Path, second: tuple[Judgement, Ju
 def test_few_panels_have_more_points_than_many() -> None:
     assert packed.buckets_each(1) == packed.BUCKETS_MAX
     assert packed.buckets_each(PANELS_MAX) == packed.BUCKETS_TOTAL // PANELS_MAX
+
+
+STRUCTS = [Result, Run, Tally, KindTally, DetectorTally, StripTally, Changes, Fold, TwoFoldRows, EventRow, DetectionRow]
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
+def test_every_figure_of_the_json_is_documented(struct: type[msgspec.Struct]) -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "backtest.md").read_text(encoding="utf-8")
+    forms = ("`{}`", "`{}[]`", ".{}`", ".{}[]`")
+    missing = [name for name in struct.__struct_fields__ if not any(f.format(name) in documented for f in forms)]
+    assert missing == []
