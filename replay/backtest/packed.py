@@ -11,12 +11,17 @@ import numpy as np
 
 from replay.backtest.model import Detection, Event, Floats, Panel, Strip
 
-BUCKETS_TOTAL = 170_000
-"""Of all panels together: 27 bytes each make a page of 4.5 MB, whatever went in."""
+BUCKETS_TOTAL = 200_000
+"""Of all panels together: at most 27 bytes each make 5.3 MB."""
 
 BUCKETS_MIN, BUCKETS_MAX = 1_200, 12_000
-MARKS_MAX = 2_000
-"""Marks of one kind on one strip: the page says how many more there were."""
+
+MARKS_TOTAL, DETECTIONS_TOTAL = 40_000, 3_000
+"""Of all panels and strips together; each may have an equal part, the page says where one had more."""
+
+MARKS_MIN, DETECTIONS_MIN = 100, 20
+SAYS_MAX = 140
+"""Characters of an alert's sentence under the pointer."""
 
 
 class Buckets(NamedTuple):
@@ -31,9 +36,21 @@ class Buckets(NamedTuple):
     high: Floats
 
 
-def buckets_each(panels: int) -> int:
-    """How many buckets each of so many panels may have."""
-    return max(BUCKETS_MIN, min(BUCKETS_MAX, BUCKETS_TOTAL // max(panels, 1)))
+class Room(NamedTuple):
+    """How much each panel or strip may have, of so many on the page."""
+
+    buckets: int
+    marks: int
+    detections: int
+
+
+def room_for(panels: int, strips: int) -> Room:
+    """What BUCKETS_TOTAL, MARKS_TOTAL and DETECTIONS_TOTAL leave to each."""
+    return Room(
+        max(BUCKETS_MIN, min(BUCKETS_MAX, BUCKETS_TOTAL // max(panels, 1))),
+        max(MARKS_MIN, MARKS_TOTAL // max(panels, 1)),
+        max(DETECTIONS_MIN, DETECTIONS_TOTAL // max(strips, 1)),
+    )
 
 
 def bucketed(panel: Panel, strip: Strip, buckets_max: int) -> Buckets:
@@ -63,15 +80,15 @@ def bucketed(panel: Panel, strip: Strip, buckets_max: int) -> Buckets:
     )
 
 
-def packed_panel(panel: Panel, strip: Strip, buckets_max: int) -> dict[str, Any]:
+def packed_panel(panel: Panel, strip: Strip, room: Room) -> dict[str, Any]:
     """A panel for the page; columns that say nothing are left out."""
-    found = bucketed(panel, strip, buckets_max)
+    found = bucketed(panel, strip, room.buckets)
     packed: dict[str, Any] = {
         "label": panel.label,
         "t": found.start_us / 1e6,
         "step": found.step_us / 1e6,
         "lo": _floats(found.lowest),
-        "marks": [round(time_us / 1e6) for time_us in panel.marks_us[:MARKS_MAX]],
+        "marks": [round(time_us / 1e6) for time_us in panel.marks_us[: room.marks]],
     }
     if not np.array_equal(found.lowest, found.highest, equal_nan=True):
         packed["hi"] = _floats(found.highest)
@@ -106,5 +123,5 @@ def packed_detection(one: Detection, end_us: int) -> dict[str, Any]:
         "to": (end_us if one.end_us is None else one.end_us) / 1e6,
         "kind": one.kind,
         "outcome": one.outcome,
-        "says": one.summary,
+        "says": one.summary[:SAYS_MAX],
     }

@@ -25,8 +25,8 @@ PANELS_MAX = 140
 CLOSE_UPS = {"missed": 24, "false": 24, "hit": 6, "unjudged": 24}
 """How many close-ups of each sort."""
 
-LISTED_MAX = 60
-"""Events and detections listed under one plot, each."""
+LISTED_TOTAL, LISTED_MIN, LISTED_MAX = 1_500, 10, 60
+"""Events and detections listed in words under all plots, each; under one at least and at most."""
 
 
 T = TypeVar("T")
@@ -248,19 +248,20 @@ def _plots(result: Result, shown: Sequence[Shown]) -> Iterable[str]:
         )
     yield (
         '<p class="note">Drag over a plot to zoom, double-click to see all; with the keyboard: arrows, + and -, Escape.'
-        f" A point of a plot is a row, or, where there are more than {packed.buckets_each(_panels(shown)):,} rows, the"
+        f" A point of a plot is a row, or, where there are more than {_room(shown).buckets:,} rows, the"
         " lowest and the highest of an equal stretch of time: no peak is lost. Grey is warm-up, not scored.</p>"
         "<noscript><p>The zoomable plots need JavaScript; the tables and close-ups do not.</p></noscript>" + _legend()
     )
+    listed_max = max(LISTED_MIN, min(LISTED_MAX, LISTED_TOTAL // max(len(shown), 1)))
     for each in shown:
-        yield _plot(each, places)
+        yield _plot(each, places, listed_max, _room(shown))
 
 
-def _panels(shown: Sequence[Shown]) -> int:
-    return sum(len(each.strip.panels) for each in shown)
+def _room(shown: Sequence[Shown]) -> packed.Room:
+    return packed.room_for(sum(len(each.strip.panels) for each in shown), len(shown))
 
 
-def _plot(each: Shown, places: dict[str, int]) -> str:
+def _plot(each: Shown, places: dict[str, int], listed_max: int, room: packed.Room) -> str:
     missed = sum(event.delay_us is None for event in each.events)
     false = sum(one.episodes for one in each.a if one.outcome == "false")
     badges = "".join(
@@ -278,14 +279,25 @@ def _plot(each: Shown, places: dict[str, int]) -> str:
         f'<section class="plot" id="strip-{each.place}" data-strip="{each.place}"><h3>{name} {badges}'
         '<button type="button" hidden>all</button></h3>'
         f'<canvas tabindex="0" role="img" aria-label="{label}"></canvas>'
-        f"{_listed(each, places)}</section>"
+        f"{_listed(each, places, listed_max)}{_too_many(each, room)}</section>"
     )
 
 
-def _listed(each: Shown, places: dict[str, int]) -> str:
+def _too_many(each: Shown, room: packed.Room) -> str:
+    """What a plot has no room for."""
+    counts = (
+        ("events", len(each.events), room.detections),
+        ("alerts", max(len(each.a), len(each.b or [])), room.detections),
+        ("findings of a metric", max(len(panel.marks_us) for panel in each.strip.panels), room.marks),
+    )
+    cut = [f"{most:,} of {count:,} {what}" for what, count, most in counts if count > most]
+    return f'<p class="note">Marked in this plot: the first {" and ".join(cut)}.</p>' if cut else ""
+
+
+def _listed(each: Shown, places: dict[str, int], listed_max: int) -> str:
     """The events and alerts of a plot in words, each a link into it."""
     rows: list[tuple[int, list[str]]] = []
-    for event in each.events[:LISTED_MAX]:
+    for event in each.events[:listed_max]:
         state = "missed" if event.delay_us is None else f"found after {delay(event.delay_us / 1e6)}"
         css = "missed" if event.delay_us is None else "hit"
         rows.append(
@@ -293,7 +305,7 @@ def _listed(each: Shown, places: dict[str, int]) -> str:
         )
     for side, detections in (("A", each.a), ("B", each.b or [])):
         label = "alert" if each.b is None else f"alert {side}"
-        for one in detections[:LISTED_MAX]:
+        for one in detections[:listed_max]:
             taken_back = ", withdrawn" if one.withdrawn else ""
             badge = f'<span class="badge {one.outcome}">{label}: {one.outcome}{taken_back}</span>'
             rows.append((one.start_us, _listed_row(each, one, badge, one.summary, places)))
@@ -303,8 +315,8 @@ def _listed(each: Shown, places: dict[str, int]) -> str:
         f", {len(each.b):,} of B" if each.b is not None else ""
     )
     cells = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-    cut = max(len(each.events), len(each.a), len(each.b or [])) > LISTED_MAX
-    note = f'<p class="note">The first {LISTED_MAX} of each; all are in backtest.json.</p>' if cut else ""
+    cut = max(len(each.events), len(each.a), len(each.b or [])) > listed_max
+    note = f'<p class="note">The first {listed_max} of each; all are in backtest.json.</p>' if cut else ""
     listed = tables.table(("When (UTC)", "", "Kind", ""), cells, left=4)
     return f"<details><summary>{counts}</summary>{listed}{note}</details>"
 
@@ -316,7 +328,7 @@ def _listed_row(each: Shown, one: Event | Detection, badge: str, says: str, plac
 
 
 def _data(shown: Sequence[Shown], judged: Sequence[Judgement]) -> dict[str, object]:
-    buckets_max = packed.buckets_each(_panels(shown))
+    room = _room(shown)
     found_by_b = {event.id: event.delay_us is not None for event in judged[1].events} if len(judged) > 1 else {}
     return {
         "second": len(judged) > 1,
@@ -326,12 +338,12 @@ def _data(shown: Sequence[Shown], judged: Sequence[Judgement]) -> dict[str, obje
                 "from": each.strip.start_us / 1e6,
                 "to": (each.strip.end_us + each.strip.step_us) / 1e6,
                 "judged": each.strip.judged_from_us / 1e6,
-                "panels": [packed.packed_panel(panel, each.strip, buckets_max) for panel in each.strip.panels],
+                "panels": [packed.packed_panel(panel, each.strip, room) for panel in each.strip.panels],
                 "events": [
-                    packed.packed_event(event, found_by_b.get(event.id)) for event in each.events[: packed.MARKS_MAX]
+                    packed.packed_event(event, found_by_b.get(event.id)) for event in each.events[: room.detections]
                 ],
-                "a": [packed.packed_detection(one, each.strip.end_us) for one in each.a[: packed.MARKS_MAX]],
-                "b": [packed.packed_detection(one, each.strip.end_us) for one in (each.b or [])[: packed.MARKS_MAX]],
+                "a": [packed.packed_detection(one, each.strip.end_us) for one in each.a[: room.detections]],
+                "b": [packed.packed_detection(one, each.strip.end_us) for one in (each.b or [])[: room.detections]],
             }
             for each in shown
         ],

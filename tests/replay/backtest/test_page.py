@@ -178,6 +178,22 @@ def test_weeks_of_a_hundred_series_stay_below_ten_megabytes(tmp_path: Path) -> N
     assert "24 of 150" in words
 
 
+def test_alerts_without_end_stay_below_ten_megabytes_and_are_told_of(tmp_path: Path) -> None:
+    """A bad configuration: every model and series rings all the time, in both configurations."""
+    found = Judgement(strips=[strip(f"series {n}", 20_160) for n in range(PANELS_MAX)])
+    for one in found.strips:
+        one.panels[0].marks_us = one.panels[0].times_us.tolist()
+        found.events += [event(one.name, 100 + 20 * n, n % 2 == 0, n) for n in range(200)]
+        found.detections += [detection(one.name, 100 + 10 * n, "false", n) for n in range(400)]
+    for one_ in found.detections:
+        one_.summary = "This goes on and on. " * 12
+    path = report.write(tmp_path, result(found, found), [found, found])
+    assert path.stat().st_size < 10_000_000
+    words = parsed(path.read_text(encoding="utf-8"))[1]
+    assert "Marked in this plot: the first 21 of 200 events and 21 of 400 alerts and 285 of 20,160 findings" in words
+    assert "The first 10 of each" in words
+
+
 def test_models_of_seven_metrics_stay_below_ten_megabytes(tmp_path: Path) -> None:
     metrics = ("error_rate", "first", "p99", "p50", "requests", "tokens", "cost")
     found = judgement(*(strip(f"m-{n}", 20_160, metrics) for n in range(24)))
@@ -214,8 +230,8 @@ def test_a_browser_draws_every_point(tmp_path: Path, second: tuple[Judgement, Ju
 
 
 def test_few_panels_have_more_points_than_many() -> None:
-    assert packed.buckets_each(1) == packed.BUCKETS_MAX
-    assert packed.buckets_each(PANELS_MAX) == packed.BUCKETS_TOTAL // PANELS_MAX
+    assert packed.room_for(1, 1).buckets == packed.BUCKETS_MAX
+    assert packed.room_for(PANELS_MAX, 20).buckets == packed.BUCKETS_TOTAL // PANELS_MAX
 
 
 STRUCTS = [Result, Run, Tally, KindTally, DetectorTally, StripTally, Changes, Fold, TwoFoldRows, EventRow, DetectionRow]
