@@ -1,6 +1,7 @@
 """Two configurations side by side: which settings differ, and which events and false alarms change with them."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -102,32 +103,29 @@ def _changed(one: Detection, a: str | None, b: str | None) -> Changed:
 def _false(a: Judgement, b: Judgement) -> tuple[list[Detection], list[Detection], int]:
     """What is called wolf at only by A, only by B, and how many of A's by both. Without labels: every detection."""
     wrong = "false" if any(strip.labelled for strip in a.strips) else "unjudged"
-    steps = {strip.name: strip.step_us for strip in a.strips}
-    mine, theirs = (_by_strip(each, wrong) for each in (a, b))
-    only_a = [one for one in _all(mine) if not _echoed(one, theirs, steps)]
-    only_b = [one for one in _all(theirs) if not _echoed(one, mine, steps)]
-    return only_a, only_b, len(list(_all(mine))) - len(only_a)
+    near_us = {strip.name: max(SAME_WITHIN_US, SAME_WITHIN_ROWS * strip.step_us) for strip in a.strips}
+    mine, theirs = ([one for one in each.detections if one.outcome == wrong] for each in (a, b))
+    in_a, in_b = _Spans(mine), _Spans(theirs)
+    only_a = [one for one in mine if not in_b.near(one, near_us[one.strip])]
+    only_b = [one for one in theirs if not in_a.near(one, near_us[one.strip])]
+    return only_a, only_b, len(mine) - len(only_a)
 
 
-def _by_strip(found: Judgement, outcome: str) -> dict[str, list[Detection]]:
-    grouped: dict[str, list[Detection]] = {}
-    for detection in found.detections:
-        if detection.outcome == outcome:
-            grouped.setdefault(detection.strip, []).append(detection)
-    return grouped
+class _Spans:
+    """Detections by strip: their starts in order, and with each the latest end so far."""
 
+    def __init__(self, detections: Iterable[Detection]) -> None:
+        self._starts: dict[str, list[int]] = {}
+        self._ends: dict[str, list[int]] = {}
+        for one in sorted(detections, key=lambda one: one.start_us):
+            self._starts.setdefault(one.strip, []).append(one.start_us)
+            ends = self._ends.setdefault(one.strip, [])
+            ends.append(max(_end(one), ends[-1] if ends else 0))
 
-def _all(grouped: dict[str, list[Detection]]) -> Iterator[Detection]:
-    for own in grouped.values():
-        yield from own
-
-
-def _echoed(one: Detection, others: dict[str, list[Detection]], steps: dict[str, int]) -> bool:
-    near_us = max(SAME_WITHIN_US, SAME_WITHIN_ROWS * steps.get(one.strip, 0))
-    return any(
-        one.start_us <= _end(other) + near_us and other.start_us <= _end(one) + near_us
-        for other in others.get(one.strip, [])
-    )
+    def near(self, one: Detection, near_us: int) -> bool:
+        """Whether any on its strip overlaps it, or lies at most `near_us` away."""
+        begun = bisect_right(self._starts.get(one.strip, []), _end(one) + near_us)
+        return begun > 0 and self._ends[one.strip][begun - 1] + near_us >= one.start_us
 
 
 def _end(one: Detection) -> int:
