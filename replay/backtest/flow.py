@@ -4,7 +4,7 @@
     slices             windows → detection → alerting
     windows                      detection → alerting     (revision 0, as live; corrections only into the picture)
 
-Quota, safety, mitigation and what follows commands are left off: no alert hangs on them. The driver is
+Quota, safety, mitigation, incidents and what follows commands are left off: no alert hangs on them. The driver is
 `replay.offline.Offline`, the same as of `tidegate replay --to offline`, and what passes from detection to alerting is
 watched for the forecasts.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.flow import FLOW, LINKS, LOGS
+from pipeline.flow import FLOW
 from pipeline.settings import Settings
 from pipeline.stage import Output
 from replay.backtest.alerts import judge
@@ -30,9 +30,9 @@ from replay.readers.lines import numbered
 from replay.sources import open_source
 from topics.records import Judged, Mark, MetricWindow, Slice
 
-LEFT_OFF = frozenset(("quota", "safety", "mitigation", "scheduler", "cache"))
-ENTRANCES = {"traffic": "traffic", "slices": "slices", "windows": "closed"}
-"""The log, or link, at which each kind of recording enters the flow."""
+LEFT_OFF = frozenset(("quota", "safety", "mitigation", "scheduler", "cache", "incidents"))
+ENTRANCES = {"traffic": ("traffic", "control"), "slices": ("slices",), "windows": ("closed",)}
+"""The logs, or the link, at which each kind of recording enters the flow. Only traffic brings control events along."""
 
 
 def stages(content: str) -> tuple[str, ...]:
@@ -41,11 +41,13 @@ def stages(content: str) -> tuple[str, ...]:
     >>> stages("windows"), stages("traffic")
     (('detection', 'alerting'), ('slices', 'windows', 'detection', 'alerting', 'relay'))
     """
-    reached = {ENTRANCES[content], *(["control"] if content == "traffic" else ())}
+    reached, held = {*ENTRANCES[content]}, []
     for row in (row for row in FLOW if row.stage not in LEFT_OFF):
-        if row.reads in reached:
-            reached |= {row.passes, *row.writes} & {*LOGS, *LINKS}
-    return tuple(row.stage for row in FLOW if row.stage not in LEFT_OFF and row.reads in reached)
+        steers = row.reads == "control" and content != "traffic"
+        if row.reads in reached and not steers:
+            held.append(row.stage)
+            reached |= {row.passes, *row.writes}
+    return tuple(held)
 
 
 PARTITIONS = {"traffic": 4, "slices": 1, "windows": 1}
