@@ -31,8 +31,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from detectors.threshold import ThresholdParams, ThresholdState, judge_many
-from pipeline.judging.families import Family, is_witness, leading, source_of
-from pipeline.judging.metrics import COMBINED
+from pipeline.judging.families import OWN, Family, is_witness, leading, source_of
+from pipeline.judging.metrics import COMBINED, STEADY
 from topics.fields import HOUR_US
 from topics.records import Anomaly, FamilyThreshold, Judged
 
@@ -129,10 +129,14 @@ def weighed(judged: Judged, family: Family, k: float) -> Judged:
     return replace(judged, anomalies=[anomaly for anomaly in judged.anomalies if reach(anomaly) >= k])
 
 
-def plain(judged: Judged, family: Family, reach_min: float) -> bool:
-    """Whether two independent witnesses of the window are each out by `reach_min` times their own threshold."""
-    far = {source_of(one) for one in judged.anomalies if is_witness(family, one) and reach(one) >= reach_min}
-    return len(far) >= 2 and bool(leading(family, judged))
+def plain(judged: Judged, family: Family, two_reach: float, one_reach: float) -> bool:
+    """Whether the window leaves little doubt: two independent witnesses are each out by `two_reach` times their own
+    threshold, or a single leading one by `one_reach` in a metric that does not jump (a p99 does)."""
+    leads = leading(family, judged)
+    if any(one.metric in STEADY and one.detector not in OWN and reach(one) >= one_reach for one in leads):
+        return True
+    far = {source_of(one) for one in judged.anomalies if is_witness(family, one) and reach(one) >= two_reach}
+    return len(far) >= 2 and bool(leads)
 
 
 def reason(s: Sensitivity, params: SensitivityParams) -> str:

@@ -50,7 +50,7 @@ from typing import Any, ClassVar, Literal
 from msgspec import Struct
 
 from detectors import consensus
-from detectors.consensus import Consensus, ConsensusParams
+from detectors.consensus import Consensus, ConsensusParams, Vote
 from pipeline.judging import causes, context, raised, sensitivity
 from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden_record
 from pipeline.judging.causes import CauseParams, Shares
@@ -70,6 +70,8 @@ from topics.links import Sudden
 from topics.records import Alert, Judged, Thresholds
 from topics.traffic import Tick
 
+PLAIN = Vote("plain", "plain")
+
 
 class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Counts are of windows; see the top of this file for what each does, and the numbers behind it."""
@@ -79,7 +81,8 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     windows_of: int = 5
     hard_min: int = 2
     hard_of: int = 3
-    plain_reach: float = 1.5
+    plain_reach: float = 1.2
+    lone_reach: float = 2.25
     update_every: int = 10
     resolve_after: int = 5
     reopen_windows: int = 5
@@ -289,12 +292,9 @@ class Alerting:
         """Move one family on by one window; what is to be published of its alert, if anything."""
         votes = [] if judged.suppressed else witnesses(family, judged)
         watch.soft, outcome = consensus.step(watch.soft, self._soft, votes)
-        beyond_doubt = any(vote.detector == "limit" for vote in votes) or (
-            bool(votes) and sensitivity.plain(judged, family, self.params.plain_reach)
-        )
-        hard = votes if beyond_doubt else []
-        watch.hard, limits = consensus.step(watch.hard, self._hard, hard)
-        self._run(model, watch, judged, counts=watch.soft.counted[-1], active=bool(votes))
+        watch.hard, limits = consensus.step(watch.hard, self._hard, self._beyond_doubt(family, judged, votes))
+        counts = watch.soft.counted[-1] or watch.hard.counted[-1]
+        self._run(model, watch, judged, counts=counts, active=bool(votes))
         if watch.open is not None:
             return self._carry_on(model, family, watch, watch.open, judged, bool(votes), known)
         more = sensitivity.patience(watch.sensitivity, self.params.sensitivity)
@@ -304,6 +304,12 @@ class Alerting:
         if self._folded(model, family, watch, judged, graded):
             return ""
         return self._open(model, family, watch, judged, graded, known)
+
+    def _beyond_doubt(self, family: Family, judged: Judged, votes: list[Vote]) -> list[Vote]:
+        """The votes of a window that breaks a hard limit or is plain, which is a witness of its own; else none."""
+        if votes and sensitivity.plain(judged, family, self.params.plain_reach, self.params.lone_reach):
+            return [*votes, PLAIN]
+        return votes if any(vote.detector == "limit" for vote in votes) else []
 
     def _open(
         self, model: Model, family: Family, watch: Watch, judged: Judged, graded: Severity, known: Context
