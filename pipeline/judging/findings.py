@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     "cusum": "and has crept that way for several windows, against the level of the last hours",
     "counts": "more errors than chance explains at the usual rate",
     "silence": "hardly any of those usual in a minute",
+    "accumulated": "more errors, over several windows together, than the highest tolerated rate explains",
     "limit": "beyond the limit that holds whatever is usual",
 }
 

@@ -87,7 +87,8 @@ class Learning:
             if track.is_news(one.newest, measure, params.pelt, self._effects[measure.metric]):
                 breaks.append(measure.metric)
             track.start_over(one, one.newest, model.learned + 1, params)
-        if trials(subject.window):
+        if found.errors is not None:
+            model.accumulated = found.errors.accumulated
             Rate(self.rate, model.rate).learn((subject.window.errors, trials(subject.window)))
         return breaks
 

@@ -93,6 +93,7 @@ COMPLETIONS = Measure("completions", "completions", lambda w: float(w.completion
 BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in (*MEASURES, COMPLETIONS)}
 INDEX: dict[str, int] = {measure.metric: i for i, measure in enumerate(MEASURES)}
 COUNTED = "error_rate"
+ACCUMULATED = "accumulated"  # the detector that has weighed the errors of many windows
 FORECAST: tuple[Measure, ...] = tuple(measure for measure in MEASURES if measure.metric != COUNTED)
 STEADY = ("error_rate", "duration_us_p50", "requests", "tokens_per_s", "cost_microusd")  # a break in them is evidence
 LATENCIES = ("first_token_us_p99", "duration_us_p99", "duration_us_p50")

@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from detectors.threshold import ThresholdParams, ThresholdState, judge_many
 from pipeline.judging.families import OWN, Family, is_witness, leading, source_of
-from pipeline.judging.metrics import COMBINED, STEADY
+from pipeline.judging.metrics import ACCUMULATED, COMBINED, STEADY
 from topics.fields import HOUR_US
 from topics.records import Anomaly, FamilyThreshold, Judged
 
@@ -131,9 +131,11 @@ def weighed(judged: Judged, family: Family, k: float) -> Judged:
 
 def plain(judged: Judged, family: Family, two_reach: float, one_reach: float) -> bool:
     """Whether the window leaves little doubt: two independent witnesses are each out by `two_reach` times their own
-    threshold, or a single leading one by `one_reach` in a metric that does not jump (a p99 does)."""
+    threshold, or a single leading one by `one_reach` in a metric that does not jump (a p99 does); what
+    has accumulated over windows has been weighed already."""
     leads = leading(family, judged)
-    if any(one.metric in STEADY and one.detector not in OWN and reach(one) >= one_reach for one in leads):
+    steady = [one for one in leads if one.metric in STEADY and one.detector not in OWN]
+    if any(one.detector == ACCUMULATED or reach(one) >= one_reach for one in steady):
         return True
     far = {source_of(one) for one in judged.anomalies if is_witness(family, one) and reach(one) >= two_reach}
     return len(far) >= 2 and bool(leads)

@@ -28,6 +28,7 @@ class Filter(Struct, tag="filter"):
     hours: list[int] = []
     days: list[int] = []
     slot: int = -1
+    accumulated: float = 0.0  # CUSUM of errors
 
 
 class Subject(NamedTuple):

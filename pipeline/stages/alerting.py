@@ -4,7 +4,8 @@
                `votes_min` (2) independent witnesses agree: different sources, the multivariate score, a hard limit, one
                organisation's share; PELT's break confirms but never leads          detectors.consensus
     persists   `windows_min` of the last `windows_of` windows count (3 of 5); `hard_min` of `hard_of` (2 of 3) when
-               they break a hard limit
+               they break a hard limit or are plain: two witnesses each out by `plain_reach` (1.2) times their own
+               threshold, one by `lone_reach` (2.25) in a metric that does not jump, or errors that have added up
     open       once; `update` when the severity rises, when the organisation behind it is found, and every
                `update_every` anomalous windows; `resolved` after `resolve_after` windows without a leading anomaly,
                so a flapping metric holds its alert open

@@ -6,6 +6,7 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
                        detectors.arima, detectors.seasonal, detectors.threshold
     cusum              slow rises of the latencies against the last two hours    pipeline.judging.baseline
     counts             errors among completions against the usual rate           detectors.counts
+    accumulated        the same over several windows, for what is too little in one            pipeline.judging.limits
     limit              hard limits that hold whatever is usual: errors > 5 %, first token (p99) or completion (p50)
                        > 10 s and twice the usual. For a language model a p99 of whole completions over 10 s is normal
     isolation_forest   all of them together                                      detectors.isolation_forest
@@ -258,7 +259,7 @@ class Detection:
         found, with_band = Found(), self.params.forecasts
         effect = self.params.effects.error_rate
         found.errors = limits.of_errors(
-            Rate(self.params.rate, model.rate), window, effect, self.params.limits, with_band
+            Rate(self.params.rate, model.rate), model.accumulated, window, effect, self.params.limits, with_band
         )
         if found.errors is not None and found.errors.findings:
             found.by_metric[COUNTED] = found.errors.findings

@@ -19,7 +19,7 @@ Step = tuple[int, str, str, str]
 
 
 def fed(letters: str, params: AlertingParams = DEFAULTS, before: tuple[Any, ...] = ()) -> list[Output]:
-    """Findings are out by 1.4 times their thresholds; `y` is x out by 2.3."""
+    """Findings are out by 1.1 times their thresholds; `y` is x out by 2.3."""
     events = [*before, *timeline(letters, score=MODEST)]
     return Alerting(params).step(State(), Batch(0, 1, range(len(events)), events))
 
@@ -48,6 +48,7 @@ CASES: list[tuple[str, str, list[Step]]] = [
     ),
     ("flapping holds it open", "xxx....x....x..", [(2, "open", "latency_spike", "warning")]),
     ("what is plain opens after two", ".yy", [(2, "open", "latency_spike", "warning")]),
+    ("a few errors for long are plain too", "aa", [(1, "open", "error_burst", "info")]),
     ("two of three do, two of four do not", "y.y....y..y", [(2, "open", "latency_spike", "warning")]),
     ("one witness never opens", "llllllllll", []),
     ("one witness keeps it open", "xxxllllllll", [(2, "open", "latency_spike", "warning")]),
@@ -270,7 +271,12 @@ def test_after_a_deployment(letters: str, before: tuple[Relayed, ...], severity:
 
 def test_models_are_watched_apart() -> None:
     events = [judged("x", minute, model) for minute in range(2) for model in ("m-large", "m-small")]
-    assert published(Alerting(AlertingParams(plain_reach=9.0)).step(State(), Batch(0, 1, range(4), events))) == []
+    assert (
+        published(
+            Alerting(AlertingParams(plain_reach=9.0, lone_reach=9.0)).step(State(), Batch(0, 1, range(4), events))
+        )
+        == []
+    )
 
 
 def test_models_long_gone_are_forgotten() -> None:

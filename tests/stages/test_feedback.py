@@ -23,7 +23,9 @@ class Line:
     """One partition's alerting, fed piece by piece. `minute` is the next window's."""
 
     def __init__(self, params: AlertingParams | None = None) -> None:
-        params = replace(params or AlertingParams(), plain_reach=9.0)  # every alert opens after three windows
+        params = replace(
+            params or AlertingParams(), plain_reach=9.0, lone_reach=9.0
+        )  # every alert opens after three windows
         self.stage, self.state = Alerting(params), State[Any]()
         self.outputs: list[Output] = []
         self.minute = self.offset = 0
