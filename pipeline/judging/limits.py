@@ -29,8 +29,8 @@ from topics.records import MetricWindow
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Hard limits, in force from the first window: `errors_min` failed completions and the mission's 5 % and 10 s.
 
-    `p99_completions_min`: of fewer, one or two slow requests make the p99, and one waits long in any hour. `accumulated`
-    is h, in force once `ready_after` windows have taught the usual rate.
+    `p99_completions_min`: of fewer, one or two slow requests make the p99, and one waits long in any hour.
+    `accumulated` is h, in force once `ready_after` windows have taught the usual rate.
     """
 
     error_rate: float = 0.05
