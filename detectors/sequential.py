@@ -49,6 +49,7 @@ import math
 import msgspec
 
 WORST_TIMES, H_TIMES_MAX = 1.25, 4.0
+PRIOR_VARIANCE = 5.0  # of errors: what is assumed of their dispersion is worth as many errors seen
 
 
 class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +63,7 @@ class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     half_life_slow: float = 720.0
     half_life_dispersion: float = 2_160.0
     half_life_worst: float = 60_480.0
-    dispersion_start: float = 1.5
+    dispersion_start: float = 2.0
     ready_steps: int = 60
     steps_max: int = 6
     lasts_steps: int = 12
@@ -213,4 +214,5 @@ class Sequential:
 
     def dispersion(self, failures: Failures) -> float:
         """How much more than chance the errors of a step vary, at least 1; as at the start while little is known."""
-        return max(1.0, (failures.squares + self.params.dispersion_start) / (failures.variances + 1.0))
+        prior = PRIOR_VARIANCE * self.params.dispersion_start
+        return max(1.0, (failures.squares + prior) / (failures.variances + PRIOR_VARIANCE))
