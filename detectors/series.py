@@ -116,6 +116,7 @@ class SeriesDetector:
         self.params = params or SeriesParams()
         self.state = state or SeriesState()
         self.members = members(self.params, self.state)
+        self.voices: dict[str, float] = {}  # how strongly each member spoke in the last row that had a value
         self._alarm = Alarm(self.params.alarm, self.state.alarm)
 
     def step(self, time_us: int, value: float | None) -> tuple[float, bool]:
@@ -136,7 +137,9 @@ class SeriesDetector:
         if known is None:
             return ABSTAIN, False
         each = [evidence_of(verdict.score) for verdict in verdicts.values()]
-        strength = sum(each) / len(each) / decades_a_week(self.state.surprise.season.slot_us)
+        decades = decades_a_week(self.state.surprise.season.slot_us)
+        self.voices = {name: evidence / decades for name, evidence in zip(verdicts, each, strict=True)}
+        strength = sum(each) / len(each) / decades
         new, threshold = self._alarm.step(time_us, strength), self.params.threshold
         score, flag = squash(new, threshold), new > threshold
         return msgspec.structs.replace(verdicts["surprise"], score=score, anomalous=flag), flag

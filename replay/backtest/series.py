@@ -8,7 +8,7 @@ rows. Rows of the warm-up are run, not scored.
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from detectors.judge import AFTER_EVENT_ROWS, EPISODE_GAP_ROWS, EPISODE_ROWS, ru
 from detectors.series import SeriesDetector, SeriesParams
 from replay.backtest.inputs import Input
 from replay.backtest.labels import Label, of_series
-from replay.backtest.model import Detection, Event, Judgement, Panel, Strip, Times
+from replay.backtest.model import Detection, Event, Findings, Judgement, Panel, Strip, Times
 from replay.backtest.two_fold import Scored
 from replay.event import ReplayError
 from replay.readers.series import Columns, points
@@ -40,6 +40,7 @@ class _Rows:
         self.scores = array("f")
         self.marked: list[bool] = []
         self.flagged: list[int] = []
+        self.voices: dict[int, list[str]] = {}  # of a flagged row: the members who would have flagged it alone
         self.labelled = False
 
 
@@ -62,6 +63,7 @@ def run(
     for detection in found.detections:
         if detection.outcome == "hit":
             _credit(detection, events)
+    found.findings = _findings(rows, found.detections, times_us)
     if labelled:
         found.scores[strip.name] = Scored(
             source.group, np.frombuffer(rows.scores, np.float32), marked, start, strip.days
@@ -82,6 +84,7 @@ def _judged(source: Input, params: SeriesParams, columns: Columns, advance: Adva
         rows.labelled = rows.labelled or point.marked is not None
         if flag:
             rows.flagged.append(number)
+            rows.voices[number] = _loud(detector.voices, params.threshold)
         pending += point.bytes_read
         if (number + 1) % REPORT_ROWS == 0:
             advance(REPORT_ROWS, pending)
@@ -90,6 +93,12 @@ def _judged(source: Input, params: SeriesParams, columns: Columns, advance: Adva
             raise ReplayError(f"{source.path} has more than {ROWS_MAX:,} rows: cut it into pieces")
     advance(len(rows.times_us) % REPORT_ROWS, pending)
     return rows
+
+
+def _loud(voices: Mapping[str, float], threshold: float) -> list[str]:
+    """The members that spoke for an alarm: those beyond the threshold by themselves, or else the loudest."""
+    most = max(voices.values(), default=0.0)
+    return sorted(name for name, voice in voices.items() if voice >= min(threshold, most))
 
 
 def _strip(source: Input, rows: _Rows, times_us: Times, start: int, labelled: bool) -> Strip:
@@ -156,6 +165,7 @@ def _events(
                 difficulty=label.difficulty if label else "",
                 delay_us=None if hit is None else int(times_us[hit] - times_us[cut]),
                 delay_rows=None if hit is None else hit - cut,
+                first=[] if hit is None else rows.voices[hit],
             )
         )
     return events
@@ -194,10 +204,14 @@ def _detection(
         start_us=int(times_us[first]),
         end_us=int(times_us[last]),
         summary=_sentence(rows, worst),
-        confirmations=["value/series"],
+        confirmations=[f"value/{name}" for name in _spoken(rows, first, last)],
         outcome=outcome,  # type: ignore[arg-type] # one of Outcome's words
         episodes=math.ceil((last - first + 1) / EPISODE_ROWS),
     )
+
+
+def _spoken(rows: _Rows, first: int, last: int) -> list[str]:
+    return sorted({name for row in rows.flagged if first <= row <= last for name in rows.voices[row]})
 
 
 def _sentence(rows: _Rows, row: int) -> str:
@@ -210,8 +224,22 @@ def _sentence(rows: _Rows, row: int) -> str:
     )
 
 
+def _findings(rows: _Rows, detections: Sequence[Detection], times_us: Times) -> dict[str, Findings]:
+    """In how many flagged rows each member spoke, and in how many of those outside of every event."""
+    false = [(one.start_us, one.end_us or one.start_us) for one in detections if one.outcome == "false"]
+    counted: dict[str, Findings] = {}
+    for row, names in rows.voices.items():
+        outside = any(start_us <= times_us[row] <= end_us for start_us, end_us in false)
+        for name in names:
+            found = counted.setdefault(name, Findings())
+            found.total += 1
+            found.outside += outside
+    return counted
+
+
 def _credit(detection: Detection, events: Sequence[Event]) -> None:
     for event in events:
         if detection.start_us <= event.end_us and event.start_us <= (detection.end_us or detection.start_us):
             event.found_by.append(detection.id)
-            event.confirmed = event.first = ["series"]
+            names = {name.rpartition("/")[2] for name in detection.confirmations}
+            event.confirmed = sorted(names.union(event.confirmed))

@@ -69,6 +69,14 @@ def test_the_detector_is_that_of_tidegate_detect(tmp_path: Path, found: Judgemen
     assert np.allclose(found.scores["one"].scores, [score for score, _ in steps])
 
 
+def test_each_member_of_the_detector_gets_its_part(found: Judgement) -> None:
+    rows = {row.detector: row for row in tally.by_detector(found)}
+    assert set(rows) <= set(SeriesDetector().members)
+    assert "surprise" in rows
+    assert (rows["surprise"].windows, rows["surprise"].windows_outside) == (2, 1)
+    assert (rows["surprise"].first, rows["surprise"].confirmed, rows["surprise"].confirmed_false) == (1, 1, 1)
+
+
 def test_after_an_event_and_in_the_warm_up_nothing_counts(tmp_path: Path) -> None:
     path = files.series(tmp_path / "one.csv", [500, 2_003, 2_014], files.EVENT)
     found = run(path)
