@@ -3,8 +3,9 @@
 A series is one metric of one model; the decision time is that of one call with the windows of all models of one minute,
 as when the watermark closes it. The windows are MINUTES real-looking ones of MADE models (daily shape, noise, now and
 then a spike or a drop), lent to all the others with a shift in time, so that every model has another minute of its day.
-The first PREPARED_MINUTES warm everything up, refits and forests included, and are not measured; then every model has
-its daily refits within DAY minutes, so a stretch of MEASURED_MINUTES has its share of them.
+The first PREPARED_MINUTES warm everything up, first fits and forests included, and are not measured. Then every model
+is given DAYS_BEFORE of slots and the refit dates of a model of that age, so that the measured minutes have their share
+of the daily refits: profile and ARIMA of each series once in DAY minutes.
 
 The naive peer fits statsmodels' ARIMA(1,0,0) on the last 180 windows, for every series in every window, and forecasts.
 """
@@ -23,7 +24,12 @@ import detectors
 from bench.plan import Plan
 from bench.results import Row
 from detectors.arima import one_thread
-from pipeline.judging.metrics import MEASURES
+from detectors.seasonal import SLOTS, slot_of
+from pipeline.judging import season, track
+from pipeline.judging.metrics import FORECAST, MEASURES
+from pipeline.judging.season import Sums
+from pipeline.judging.subject import Filter
+from pipeline.judging.track import TrackParams
 from pipeline.stage import Batch, State
 from pipeline.stages.detection import Detection, DetectionParams
 from topics.fields import MINUTE_US
@@ -33,7 +39,7 @@ MODELS = 143
 MADE = 13
 PREPARED_MINUTES = 300
 MEASURED_MINUTES = 600
-DAY = 1440
+DAYS_BEFORE, DAY = 3, 1440
 START_US = 1_780_272_000_000_000
 SPIKES = 0.002  # of the windows begin an incident
 INCIDENT_MINUTES = 12
@@ -87,11 +93,30 @@ def _measured(minutes: int, seed: int) -> tuple[list[float], State[Any]]:
     spent = []
     for number, windows in enumerate(_minutes(PREPARED_MINUTES + minutes, seed)):
         batch = Batch(0, 1, range(number * MODELS, (number + 1) * MODELS), windows)
+        if number == PREPARED_MINUTES:
+            _age(state)
         began = time.process_time()
         stage.step(state, batch)
         spent.append(time.process_time() - began)
         state.dirty.clear()
     return spent[PREPARED_MINUTES:], state
+
+
+def _age(state: State[Any]) -> None:
+    """As if every model had been watched for DAYS_BEFORE days more."""
+    first = slot_of(START_US) - DAYS_BEFORE * SLOTS
+    wave = 0.6 * np.sin(2 * np.pi * np.arange(SLOTS) / SLOTS)
+    for number in range(MODELS):
+        model: Filter = state.values[f"filter/model-{number}"]
+        days: list[int] = []
+        for slot in range(first, first + DAYS_BEFORE * SLOTS):
+            sums = [Sums(7.0 + float(wave[slot % SLOTS]), 1, 0.05, 1) for _ in FORECAST]
+            days = season.close_slot(state, f"model-{number}", days, slot, slot + 1, sums)
+        model.days = sorted({*days, *model.days})
+        for i, measure in enumerate(FORECAST):
+            learned = DAYS_BEFORE * DAY + PREPARED_MINUTES
+            due = track.windows_to_fit(TrackParams(), f"model-{number}", i, learned)
+            model.tracks[measure.metric].arima.fit_due = due % DAY + 1
 
 
 def _state_bytes(state: State[Any]) -> float:

@@ -2,7 +2,8 @@
 
 What is anomalous is not learnt at full weight (detectors.arima winsorises, the baseline leaves it out). A level that
 lasts is accepted: after `relearn_after` windows of findings in which PELT confirms a break, history counts from
-that break on.
+that break on. Silence is no such level: a fall to a tenth or less is an outage, and when it ends traffic is back, not
+surging. (One of over four hours is accepted all the same, as the baseline then has nothing else left.)
 
 Everything is learnt anew once a day (`arima.refit_every`), each metric of each model at a minute of its own, which a
 hash says, so that no window waits for many: the seasonal profile, and the ARIMA of what remains above it. The first fit
@@ -10,6 +11,7 @@ comes after `arima.fit_after` windows and up to FIRST_SPREAD more; the second, w
 a day and up to DAY_SPREAD windows more.
 """
 
+import math
 from zlib import crc32
 
 from msgspec import Struct, field
@@ -24,6 +26,7 @@ from pipeline.judging.metrics import FORECAST, Measure, unscaled, upwards
 from pipeline.judging.season import Sums
 
 FIRST_SPREAD = 90
+SILENCE = math.log(10.0)
 DAY_WINDOWS, DAY_SPREAD = 1440, 360
 
 
@@ -90,6 +93,8 @@ def learn(track: Track, found: bool, flagged: bool, lone: bool, params: TrackPar
 
 def start_over(track: Track, newest: Break | None, learned: int, params: TrackParams) -> None:
     """Accept a level that has lasted: `newest` is the break that PELT found in the windows learnt so far."""
+    if newest is not None and newest.before - newest.after > SILENCE:
+        return
     if track.run >= params.relearn_after and newest is not None and newest.age_windows >= params.relearn_after // 2:
         track.since, track.run, track.cusum = learned - newest.age_windows, 0, 0.0
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 import pipeline.judging
 from detectors.arima import Bank
 from detectors.consensus import Vote
+from detectors.pelt import Break
 from pipeline.judging import history, organisations, track
 from pipeline.judging.baseline import DriftParams, baselines, drifted
 from pipeline.judging.context import MAINTENANCES_MAX, Context, heard, maintained, observed
@@ -190,6 +191,14 @@ def test_threshold_rises_where_lone_alarms_are_common_and_falls_where_there_are_
             bank.store()
         after[name] = one.k.k
     assert after["wild"] > params.threshold.k_start > after["calm"] >= params.threshold.k_min
+
+
+@pytest.mark.parametrize(("after", "since"), [(4.5, 970), (6.5, 970), (1.0, 0)], ids=["lower", "higher", "silence"])
+def test_a_lasting_level_is_accepted_but_not_silence(after: float, since: int) -> None:
+    params, one = TrackParams(), track.fresh(TrackParams(), "m", 0)
+    one.run = params.relearn_after
+    track.start_over(one, Break(age_windows=30, before=5.5, after=after, sigma=0.1), 1000, params)
+    assert one.since == since
 
 
 def test_first_fits_and_daily_ones_fall_into_windows_of_their_own() -> None:
