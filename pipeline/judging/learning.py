@@ -46,7 +46,8 @@ class Learning:
     def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
         """Take all windows in, but for a model's first; then what is due is learnt anew."""
         opened = np.repeat([subject.model.opened for subject in subjects], len(FORECAST))
-        due = look.bank.learn(np.where(opened, look.value, np.nan))
+        silent = look.off < -track.SILENCE
+        due = look.bank.learn(np.where(opened & ~silent, look.value, np.nan))
         look.bank.store()
         for at, (subject, one) in enumerate(zip(subjects, found, strict=True)):
             model = subject.model

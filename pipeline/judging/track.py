@@ -2,8 +2,8 @@
 
 What is anomalous is not learnt at full weight (detectors.arima winsorises, the baseline leaves it out). A level that
 lasts is accepted: after `relearn_after` windows of findings in which PELT confirms a break, history counts from
-that break on. Silence is no such level: a fall to a tenth or less is an outage, and when it ends traffic is back, not
-surging. (One of over four hours is accepted all the same, as the baseline then has nothing else left.)
+that break on. Silence is no such level: a fall to a tenth or less is an outage, the forecast waits for its end, and
+traffic that is back is no surge. (After four hours it is accepted all the same: the baseline has nothing else left.)
 
 Everything is learnt anew once a day (`arima.refit_every`), each metric of each model at a minute of its own, which a
 hash says, so that no window waits for many: the seasonal profile, and the ARIMA of what remains above it. The first fit
@@ -26,7 +26,7 @@ from pipeline.judging.metrics import FORECAST, Measure, unscaled, upwards
 from pipeline.judging.season import Sums
 
 FIRST_SPREAD = 90
-SILENCE = math.log(10.0)
+SILENCE = math.log(10.0)  # on the judging scale: a fall to a tenth
 DAY_WINDOWS, DAY_SPREAD = 1440, 360
 
 
