@@ -178,16 +178,16 @@ def _surge(
     usual = _usual(state, top.organisation)
     if usual is None:
         return None
-    now = _summed(usual, top, total, params)
     level, share = math.log(top.tokens), math.log(_share(top.tokens, total))
+    if level <= usual.level.mean or share <= usual.share.mean:
+        return None
+    now = _summed(usual, top, total, params)
     few = params.count_variance * total / max(requests, 1) / math.exp(usual.level.mean)
     limit = usual.level.mean + params.sigmas * math.hypot(_sigma(usual.level, params), math.sqrt(few))
     share_limit = usual.share.mean + params.share_sigmas * math.hypot(_sigma(usual.share, params), math.sqrt(few))
     at_once = level > limit and share > share_limit and _matters(state, usual, level, total, params)
     steadily = (
-        level > usual.level.mean
-        and share > usual.share.mean
-        and now.cusum > params.limit
+        now.cusum > params.limit
         and now.recent_share is not None
         and now.recent_level is not None
         and now.recent_level > usual.level.mean + _narrowed(params) * (limit - usual.level.mean)
