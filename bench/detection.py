@@ -23,7 +23,7 @@ from msgspec.structs import replace
 import detectors
 from bench.plan import Plan
 from bench.results import Row
-from detectors.arima import one_thread
+from detectors.arima_fit import one_thread
 from detectors.seasonal import SLOTS, slot_of
 from pipeline.judging import season, track
 from pipeline.judging.metrics import FORECAST, MEASURES

@@ -17,10 +17,8 @@ count in full and the next refit is brought forward.
 
 Trade-off: 2 σ, a textbook's number, flags 5 to 7 % of the windows of clean noise and 11 % of the normal ones of real
 services, whose errors have heavy tails; hence `k` is 4.5 by default. Small orders only: on some hours of windows more
-parameters do not forecast better. A coarse grid of conditional sums of squares chooses the order (AIC) and where
-maximum likelihood starts, so that it takes few steps from there, 8 ms; the grid's own answer stands where statsmodels
-fails, and exponential smoothing, i.e. φ = 0 with a fixed θ, before `fit_after` values are learnt and wherever it
-forecasts better.
+parameters do not forecast better (`detectors/arima_fit.py`). Exponential smoothing, i.e. φ = 0 with a fixed θ, stands
+in before `fit_after` values are learnt and wherever it forecasts better.
 
 Box, Jenkins, Reinsel, *Time Series Analysis*, 4th ed. 2008, chapters 5 and 7; Durbin and Koopman, *Time Series Analysis
 by State Space Methods*, 2nd ed. 2012, sections 3.4 and 4.3.
@@ -32,52 +30,19 @@ by State Space Methods*, 2nd ed. 2012, sections 3.4 and 4.3.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import cache
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no type information
 
+from detectors.arima_fit import Fit, Order, choose_fit, smoothing_fit
 from detectors.base import ABSTAIN, Detector, Verdict, banded, finite
 from detectors.kalman import Belief, Model, forecast, start, update
-from detectors.robust import MAD_TO_SIGMA, median, sigma_robust
+from detectors.robust import MAD_TO_SIGMA
 from detectors.rows import Array, counts_of, median_sorted
 
 HISTORY_MAX = 1440
-ITERATIONS_MAX = 5  # of maximum likelihood, from the grid's best; about 8 ms
-PHI_MAX, THETA_MAX = 0.95, 0.97  # on the edge of stationarity and invertibility the likelihood deceives
-VALUES_MIN = 8
-REACH = 4.0  # values count up to here in a fit, in robust σ of the series
-ERROR_MAX = 3.0  # errors of a candidate count up to here, in the same unit
-GRID_PHI = (0.2, 0.4, 0.6, 0.8)
-GRID_THETA = (-0.95, -0.9, -0.8, -0.65, -0.5, -0.3, 0.0)
-
-
-class Order(msgspec.Struct, frozen=True):
-    """p autoregressive terms, one difference, q moving-average terms."""
-
-    p: int
-    d: int
-    q: int
-
-
-class Fit(msgspec.Struct, frozen=True):
-    """A fitted model of the values after `(x - centre) / scale`: coefficients, and the innovations' variance."""
-
-    phi: float
-    theta: float
-    variance: float
-    centre: float
-    scale: float
-
-    @property
-    def model(self) -> Model:
-        return Model(self.phi, self.theta, self.variance)
 
 
 class ArimaParams(msgspec.Struct, frozen=True):
@@ -130,7 +95,7 @@ class Bank:
 
     def __init__(self, states: Sequence[ArimaState], params: ArimaParams, k: Array, noise: Array) -> None:
         self.states, self.params, self.k, self.noise = states, params, k, noise
-        fits = [s.fit or _smoothing(params, math.nan) for s in states]
+        fits = [s.fit or smoothing_fit(params.smoothing_theta, math.nan) for s in states]
         unknown = (math.nan,) * len(Belief._fields)
         self.model = Model(*_columns([(f.phi, f.theta, f.variance) for f in fits]))
         self.centre, self.scale = _columns([(f.centre, f.scale) for f in fits])
@@ -192,7 +157,7 @@ class Bank:
         for i, (state, (learned, run, fit_due)) in enumerate(zip(self.states, counts, strict=True)):
             if starts[i]:
                 continue
-            state.fit = state.fit or _smoothing(self.params, float(self.centre[i]))
+            state.fit = state.fit or smoothing_fit(self.params.smoothing_theta, float(self.centre[i]))
             state.belief, state.residuals = tuple(beliefs[i]), self.residuals[i].tobytes()
             state.learned, state.run, state.fit_due = learned, run, fit_due
 
@@ -243,7 +208,7 @@ def refit(state: ArimaState, history: Sequence[float | None], params: ArimaParam
 
     history  the last values, oldest first, None where missing, the newest included
     """
-    fit = choose_fit(history, params)
+    fit = choose_fit(history, params.orders, params.smoothing_theta)
     state.fit, state.fit_due = fit, params.refit_every
     belief, residuals = run_filter(fit, history)
     state.belief = tuple(float(number) for number in belief)
@@ -264,107 +229,6 @@ def run_filter(fit: Fit, history: Sequence[float | None]) -> tuple[Belief, list[
             seen += 1
         belief = update(model, belief, value, 0.0 if x is None else 1.0)
     return belief, residuals
-
-
-def choose_fit(history: Sequence[float | None], params: ArimaParams) -> Fit:
-    """The candidate with the smallest typical one-step error over the history's second half.
-
-    Candidates are the orders of `params`, fitted, and smoothing, which needs no fit. Raises ValueError without a value.
-    """
-    values = [x for x in history if x is not None]
-    if not values:
-        raise ValueError("a history without any value cannot be fitted")
-    scale = sigma_robust(values) or max(abs(v) for v in values) or 1.0
-    smoothing = replace(_smoothing(params, median(values)), scale=scale)
-    series = np.array([math.nan if x is None else (x - smoothing.centre) / scale for x in history])
-    series = np.clip(series, -REACH, REACH)
-    candidates = [(smoothing.phi, smoothing.theta, smoothing.variance)]
-    steps = np.diff(_whole(series))
-    if len(values) >= VALUES_MIN and steps.any():
-        candidates.append(fit_orders(series, steps, params.orders))
-    phi, theta, variance = min(candidates, key=lambda c: _typical_error(steps, c[0], c[1]))
-    return replace(smoothing, phi=phi, theta=theta, variance=variance)
-
-
-def fit_orders(series: Array, steps: Array, orders: Sequence[Order]) -> tuple[float, float, float]:
-    """φ, θ and σ² of the order with the least AIC on the grid, by maximum likelihood; the grid's own if that fails.
-
-    series  scaled values, NaN where missing; `steps` are its differences with gaps filled
-    """
-    bests = [(_grid_best(steps, order), order) for order in orders]
-    found, order = min(bests, key=lambda best: len(steps) * math.log(best[0][2]) + 2 * (best[1].p + best[1].q))
-    return _maximum_likelihood(series, order, *found) or found
-
-
-def _grid_best(steps: Array, order: Order) -> tuple[float, float, float]:
-    grid = [
-        (_mean_square(_errors(steps, phi, theta)), phi, theta)
-        for phi in (GRID_PHI if order.p else (0.0,))
-        for theta in (GRID_THETA if order.q else (0.0,))
-    ]
-    variance, phi, theta = min(grid)
-    return phi, theta, max(variance, 1e-6)
-
-
-def _maximum_likelihood(
-    series: Array, order: Order, phi: float, theta: float, variance: float
-) -> tuple[float, float, float] | None:
-    from statsmodels.tsa.arima.model import ARIMA  # 1.3 s to import, and only fits need it
-
-    begin = [*([phi] if order.p else []), *([theta] if order.q else []), variance]
-    try:
-        with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            model = ARIMA(series, order=(order.p, order.d, order.q), trend="n")
-            result = model.fit(
-                start_params=begin, cov_type="none", low_memory=True, method_kwargs={"maxiter": ITERATIONS_MAX}
-            )
-    except (ValueError, np.linalg.LinAlgError):
-        return None
-    values = dict(zip(result.param_names, (float(v) for v in result.params), strict=True))
-    if not all(math.isfinite(v) for v in values.values()) or values["sigma2"] <= 0.0:
-        return None
-    phi, theta = values.get("ar.L1", 0.0), values.get("ma.L1", 0.0)
-    bounded = min(max(phi, -PHI_MAX), PHI_MAX), min(max(theta, -THETA_MAX), THETA_MAX)
-    return (*bounded, values["sigma2"])
-
-
-def _errors(steps: Array, phi: float, theta: float) -> Array:
-    """One-step errors of an ARMA(1,1) on the differences, the first as if nothing had been before it."""
-    from scipy.signal import lfilter  # 0.2 s to import, and only fits need it
-
-    return np.asarray(lfilter([1.0, -phi], [1.0, theta], steps), dtype=np.float64)
-
-
-def _mean_square(errors: Array) -> float:
-    return float(np.mean(np.minimum(np.abs(errors), ERROR_MAX) ** 2))
-
-
-def _typical_error(steps: Array, phi: float, theta: float) -> float:
-    """Mean absolute error over the second half, wild ones cut."""
-    errors = _errors(steps, phi, theta)[len(steps) // 2 :]
-    return float(np.mean(np.minimum(np.abs(errors), ERROR_MAX))) if len(errors) else 0.0
-
-
-def _whole(series: Array) -> Array:
-    """Gaps filled along straight lines."""
-    known = np.flatnonzero(series == series)
-    return np.interp(np.arange(len(series)), known, series[known])
-
-
-def one_thread() -> AbstractContextManager[object]:
-    """Matrices of four rows: BLAS threads that wait for each other made a fit on two busy cores ten times slower."""
-    limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
-    return limited
-
-
-@cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()  # finds the loaded libraries, a few ms; statsmodels has loaded them all by now
-
-
-def _smoothing(params: ArimaParams, centre: float) -> Fit:
-    return Fit(0.0, params.smoothing_theta, 1.0, centre, 1.0)
 
 
 def _columns(rows: Sequence[Sequence[float]]) -> list[Array]:

@@ -1,13 +1,15 @@
 import math
 import random
 import warnings
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import pytest
 from statsmodels.tsa.arima.model import ARIMA
 
-from detectors.arima import Arima, ArimaParams, ArimaState, Bank, Order, choose_fit, refit, run_filter
+from detectors.arima import Arima, ArimaParams, ArimaState, Bank, refit, run_filter
+from detectors.arima_fit import Fit, Order, choose_fit
 from detectors.kalman import Belief, Model, forecast, start, update
 
 MODELS = {(1, 1, 1): (0.5, -0.8), (0, 1, 1): (0.0, -0.7), (1, 1, 0): (0.4, 0.0), (0, 1, 0): (0.0, 0.0)}
@@ -19,6 +21,10 @@ def autoregressive(n: int, phi: float = 0.6, seed: int = 3) -> list[float]:
         x = phi * x + rng.gauss(0.0, 1.0)
         values.append(50.0 + 4.0 * x)
     return values
+
+
+def chosen(history: Sequence[float | None], *orders: Order) -> Fit:
+    return choose_fit(history, orders or ArimaParams().orders, ArimaParams().smoothing_theta)
 
 
 @pytest.mark.parametrize("order", MODELS, ids=str)
@@ -81,7 +87,7 @@ def test_fit_recovers_the_coefficients() -> None:
         shock = rng.gauss(0.0, 1.0)
         series.append(series[-1] + shock - 0.6 * last)
         last = shock
-    fit = choose_fit(series, ArimaParams(orders=(Order(0, 1, 1),)))
+    fit = chosen(series, Order(0, 1, 1))
     assert fit.phi == 0.0
     assert fit.theta == pytest.approx(-0.6, abs=0.1)
     assert fit.scale * math.sqrt(fit.variance) == pytest.approx(1.0, abs=0.1)
@@ -91,8 +97,8 @@ def test_the_better_order_is_chosen() -> None:
     rng, walk = random.Random(4), [100.0]
     for _ in range(170):
         walk.append(walk[-1] + rng.gauss(0.0, 1.0))
-    assert abs(choose_fit(walk, ArimaParams()).theta) < 0.35
-    assert choose_fit(autoregressive(240, phi=0.6), ArimaParams()).phi > 0.3
+    assert abs(chosen(walk).theta) < 0.35
+    assert chosen(autoregressive(240, phi=0.6)).phi > 0.3
 
 
 def test_a_refit_goes_on_as_if_the_model_had_been_there_all_along() -> None:
@@ -109,7 +115,7 @@ def test_a_refit_goes_on_as_if_the_model_had_been_there_all_along() -> None:
 def test_smoothing_takes_over_where_nothing_can_be_fitted(history: list[float | None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = choose_fit(history, ArimaParams())
+        fit = chosen(history)
     _, residuals = run_filter(fit, history)
     assert all(math.isfinite(r) for r in residuals)
 
