@@ -1,4 +1,8 @@
-"""Pure anomaly detection: each file is one method as a small paper; only `evaluate`, `targets` and `systems` do IO."""
+"""Pure anomaly detection: each file is one method as a small paper.
+
+Only the tools that measure do IO or read a clock: `evaluate` (with `contenders`, `labelled`), `sensitivity`, `picture`,
+`targets` and `systems`.
+"""
 
 
 def preload() -> None:

@@ -5,10 +5,11 @@
     bar_t      = strength of the row that spoke last, falling in a straight line to 0 within 60 rows or 8 hours
     score_t    = strength / (strength + threshold) when strength_t > bar_t, else 0;      alarm when score > 0.5
 
-Five detectors, each of which misses what another sees: `surprise` (beyond everything that would explain it, in units
-of the worst that is usual), `density` (a value where hardly any were), `motif` (a shape that was not seen), `daily`
-(not what this hour usually brings), `volatility` (moves more, or less, than it does). The mean of logarithms is a soft
-vote: it takes one detector that is certain or several that wonder, and one that still warms up counts nothing.
+Six detectors, each of which misses what another sees: `surprise` (beyond everything that would explain it, in units of
+the worst that is usual), `density` (a value where hardly any were), `motif` (a shape that was not seen), `daily` (not
+what this hour usually brings), `volatility` (moves more, or less, than it does), `deviation` (far from the last hours,
+however often that has been). The mean of logarithms is a soft vote: it takes one detector that is certain or several
+that wonder, and one that still warms up counts nothing.
 
 Strength is what makes one threshold fit all cadences: a row such as chance brings once a week has strength 1 whether
 the week has 168 rows or 10,080. The shipped 0.6 is lower since detectors that agree are better than their mean.
@@ -40,6 +41,7 @@ from detectors.base import ABSTAIN, Detector, Verdict, finite, squash
 from detectors.calibrated import evidence_of
 from detectors.daily import Daily, DailyParams, DailyState
 from detectors.density import Density, DensityParams, DensityState
+from detectors.deviation import Deviation, DeviationParams, DeviationState
 from detectors.motif import Motif, MotifParams, MotifState
 from detectors.season import DAY_US
 from detectors.surprise import Surprise, SurpriseParams, SurpriseState
@@ -51,7 +53,7 @@ class AlarmParams(msgspec.Struct, frozen=True):
 
     rest_rows: int = 60
     rest_us_max: int = 8 * 3_600_000_000
-    margin: float = 0.1
+    margin: float = 0.2
 
 
 class AlarmState(msgspec.Struct):
@@ -95,6 +97,7 @@ class SeriesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     motif: MotifParams = MotifParams()
     daily: DailyParams = DailyParams()
     volatility: VolatilityParams = VolatilityParams()
+    deviation: DeviationParams = DeviationParams()
     alarm: AlarmParams = AlarmParams()
 
 
@@ -106,6 +109,7 @@ class SeriesState(msgspec.Struct):
     motif: MotifState = msgspec.field(default_factory=MotifState)
     daily: DailyState = msgspec.field(default_factory=DailyState)
     volatility: VolatilityState = msgspec.field(default_factory=VolatilityState)
+    deviation: DeviationState = msgspec.field(default_factory=DeviationState)
     alarm: AlarmState = msgspec.field(default_factory=AlarmState)
 
 
@@ -162,4 +166,5 @@ def members(params: SeriesParams, state: SeriesState) -> dict[str, Detector[tupl
         "motif": Motif(params.motif, state.motif),
         "daily": Daily(params.daily, state.daily),
         "volatility": Volatility(params.volatility, state.volatility),
+        "deviation": Deviation(params.deviation, state.deviation),
     }

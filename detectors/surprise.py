@@ -85,6 +85,9 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
         self.state = state or SurpriseState()
         self._season = Season(params.season, self.state.season)
         self._recent = SortedWindow(params.spread_rows, self.state.recent)
+        self._ring = np.zeros(params.spread_rows)  # the same values as an array: row n lies at n mod spread_rows
+        for back, value in enumerate(reversed(self.state.recent), start=1):
+            self._ring[(self.state.learned - back) % params.spread_rows] = value
         self._level = SortedWindow(params.level_rows, self.state.recent[-params.level_rows :])
         self._blocks = SortedWindow(params.blocks_max, self.state.blocks)
         self._sigma = self._spread()
@@ -123,6 +126,7 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
         state = self.state
         state.smoothed = self._smoothed(value)
         self._recent.push(value)
+        self._ring[state.learned % self.params.spread_rows] = value
         self._level.push(value)
         state.learned += 1
         self._sigma = self._spread()
@@ -163,7 +167,7 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
         if not self.state.recent:
             return 0.0
         middle = self._recent.median()
-        distances = np.array(self.state.recent) - middle
+        distances = self._ring[: len(self._recent)] - middle
         deviation = math.sqrt(max(float(distances.dot(distances)) / len(distances) - float(distances.mean()) ** 2, 0.0))
         return max(MAD_TO_SIGMA * self._recent.mad(), 0.5 * deviation)
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from detectors import evaluate, labelled
+from detectors import evaluate, labelled, picture, sensitivity
 from detectors.judge import Events, Windows, benchmark_score, judge_events, two_fold
 from detectors.season import DAY_US, Season, SeasonParams, SeasonState
-from detectors.series import Alarm, AlarmParams, AlarmState, SeriesDetector, SeriesState
+from detectors.series import Alarm, AlarmParams, AlarmState, SeriesDetector, SeriesParams, SeriesState
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -196,3 +196,26 @@ def _app() -> object:
     app = typer.Typer()
     app.command()(evaluate.main)
     return app
+
+
+def test_the_picture_has_a_point_for_each_detector_of_each_set() -> None:
+    hit = {"events": 4, "hit": 2, "false_episodes": 2}
+    results = {
+        "rows": [
+            {"set": "hourly", "detector": "density", "threshold": "two-fold", "result": hit},
+            {"set": "hourly", "detector": "ensemble", "threshold": "two-fold", "result": hit},
+            {"set": "hourly", "detector": "ensemble", "threshold": "shipped 0.6", "result": hit},
+            {"set": "hourly", "detector": "without density", "threshold": "two-fold", "result": hit},
+        ],
+        "costs": {"density": {"us_per_row": 10.0}, "ensemble": {"us_per_row": 100.0}},
+    }
+    drawn = picture.svg(picture.points(results))
+    assert drawn.count("<circle") == 2
+    assert (picture.across(10.0, 0.0), picture.across(100.0, 0.0)) == (picture.WIDTH / 4, picture.WIDTH / 2)
+
+
+def test_every_varied_parameter_differs_from_what_is_shipped() -> None:
+    shipped, *others = (params for _, params in sensitivity.variants(SeriesParams()))
+    assert shipped == SeriesParams()
+    assert len(others) == 2 * (len(sensitivity.VARIED) + len(sensitivity.TAIL_VARIED))
+    assert all(params != shipped for params in others)
