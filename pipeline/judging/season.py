@@ -104,7 +104,7 @@ def believe(state: State[Any], model: str, slot: int, trusts: list[Trust]) -> No
     season: Season | None = state.get(_season(model))
     if season is None:
         return
-    now, before = (_values(_packed(state, model, s // SLOTS))[:, s % SLOTS] for s in (slot, slot - LAG))
+    now, before = (_slot(state, model, s) for s in (slot, slot - LAG))
     profiles = _profiles(season)
     predicted = _middle(profiles, slot) - _middle(profiles, slot - LAG)
     for i, (trust, change) in enumerate(zip(trusts, now - before, strict=True)):
@@ -168,6 +168,15 @@ def _packed(state: State[Any], model: str, day: int) -> Packed:
     if known is None:
         return np.full((len(FORECAST), WIDTH), MISSING, dtype=np.int16)
     return np.frombuffer(known.packed, dtype=np.int16).reshape(len(FORECAST), WIDTH).copy()
+
+
+def _slot(state: State[Any], model: str, slot: int) -> Array:
+    """The metrics' means in one slot, NaN where missing."""
+    known: Day | None = state.get(_day(model, slot // SLOTS))
+    if known is None:
+        return np.full(len(FORECAST), np.nan)
+    packed = np.frombuffer(known.packed, dtype=np.int16).reshape(len(FORECAST), WIDTH)[:, slot % SLOTS]
+    return np.where(packed == MISSING, np.nan, packed / UNIT)
 
 
 def _values(packed: Packed) -> Array:
