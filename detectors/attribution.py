@@ -10,13 +10,15 @@ requests, tokens or seconds; Δ is the change of the whole. Two numbers decide:
 In each dimension the values with `value_min` of the change or more are taken, the most surprising first, until they
 explain `set_min` of it; at most `set_max`, since a cause that needs more is none (succinctness). A set is named if
 
-    not by chance       n · KL(q ‖ p) ≥ ln(k / α), for n events that A counts and k values in the dimension: Chernoff's
-                        bound on so lopsided a draw. n is divided by `dispersion`, since failures and requests come in
-                        bursts
+    not by chance       n · KL(q ‖ p) ≥ |S| ln k + ln(1 / α), for n events that A counts and k values in the dimension:
+                        Chernoff's bound on so lopsided a draw, for all sets of that size. n is divided by `dispersion`,
+                        since failures and requests come in bursts
+    not a trifle        JS(p, q) ≥ `surprise_min`: who answers at greater length than others is slower in every incident
     and not alike       per unit of exposure (completions, usual requests) it changed `lift_min` times as much as the
                         rest did. When everything fails alike, a large region explains most of it and is not its cause
 
-and the most surprising set is the first cause. The paper sums surprise over values, which favours dimensions with many;
+A whole that changed by less than `change_min` of what was expected is not looked at: that is noise with some place to
+be. The most surprising set is the first cause. The paper sums surprise over values, which favours dimensions with many;
 of a set against its rest it is the same scale for two tiers and for hundreds of organisations.
 
 Trade-off: a dimension is looked at by itself, so a fault in the cross of two (one client version in one region) is
@@ -48,8 +50,10 @@ class AttributionParams(Struct, frozen=True, forbid_unknown_fields=True):
     set_min: float = 0.67
     set_max: int = 3
     lift_min: float = 3.0
-    alpha: float = 1e-3
-    dispersion: float = 3.0
+    alpha: float = 0.01
+    dispersion: float = 2.0
+    change_min: float = 0.2
+    surprise_min: float = 0.03
 
     def __post_init__(self) -> None:
         if not 0 < self.value_min <= self.set_min <= 1 or self.set_max < 1:
@@ -94,7 +98,7 @@ def attribute(dimensions: Mapping[str, Dimension], params: AttributionParams) ->
 def _explained(name: str, dimension: Dimension, params: AttributionParams) -> Attribution | None:
     whole = _whole(dimension)
     change = whole.actual - whole.expected
-    if change == 0 or len(dimension.values) < 1:
+    if not dimension.values or abs(change) <= params.change_min * whole.expected:
         return None
     shares = {one.value: (one.actual - one.expected) / change for one in dimension.values}
     candidates = [one for one in dimension.values if shares[one.value] >= params.value_min]
@@ -127,9 +131,11 @@ def _whole(dimension: Dimension) -> Value:
 
 def _stands_out(chosen: list[Value], whole: Value, values: int, events: float, params: AttributionParams) -> bool:
     p, q = _proportions(chosen, whole)
+    if _surprise(chosen, whole) < params.surprise_min:
+        return False
     rising = whole.actual > whole.expected
     far = events / params.dispersion * _divergence(q, p)
-    if (q > p) != rising or far < math.log(max(values, 2) / params.alpha):
+    if (q > p) != rising or far < len(chosen) * math.log(max(values, 2)) - math.log(params.alpha):
         return False
     changed, exposed = sum(one.actual - one.expected for one in chosen), sum(one.exposure for one in chosen)
     left, rest = whole.actual - whole.expected - changed, whole.exposure - exposed

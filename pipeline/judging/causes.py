@@ -32,7 +32,8 @@ from pipeline.tallies import PARTS_MAX, weight_of
 from topics.fields import SECOND_US, TEXT_CHARACTERS_MAX
 from topics.records import Cause, MetricWindow, Part
 
-DIMENSIONS = ("organisation", "region", "client", "tier")
+ORGANISATION = "organisation"
+DIMENSIONS = (ORGANISATION, "region", "client", "tier")
 CAUSES_MAX = 3
 EVIDENCE_MIN = 0.05  # of a window: what has faded below it says nothing any more
 MODEL, DEPLOYMENT = "model", "deployment"
@@ -45,7 +46,7 @@ class CauseParams(Struct, frozen=True, forbid_unknown_fields=True):
     half_life: float = 30.0
     ready_after: int = 10
     accept_after: int = 180
-    evidence_fade: float = 0.7
+    evidence_fade: float = 0.8
     prior_trials: float = 50.0
     values_max: int = 16
 
@@ -123,14 +124,15 @@ def _blend(table: Table, window: MetricWindow, keep: float, weight: float, param
     for dimension in DIMENSIONS:
         parts = {part.value: part for part in window.parts if part.dimension == dimension}
         known = table.setdefault(dimension, {})
-        if not parts and not known:
-            continue
         unnamed = _least(list(parts.values()))
-        for value in parts:
+        tokens = {top.organisation: top.tokens for top in window.top_organisations if dimension == ORGANISATION}
+        for value in (*parts, *tokens):
             known.setdefault(value, Sums())
         for value, sums in known.items():
             part = parts.get(value)
-            sums.blend(keep, _sums(part) if part else _at_most(unnamed, sums), weight)
+            now = _sums(part) if part else _at_most(unnamed, sums)
+            now.tokens = max(now.tokens, tokens.get(value, 0))
+            sums.blend(keep, now, weight)
         if len(known) > params.values_max:
             heaviest = sorted(known, key=lambda value: (-_weight(known[value]), value))
             table[dimension] = {value: known[value] for value in heaviest[: params.values_max]}
