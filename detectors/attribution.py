@@ -7,8 +7,8 @@ requests, tokens or seconds; Δ is the change of the whole. Two numbers decide:
     surprise            JS(p, q) = ½ KL(p ‖ m) + ½ KL(q ‖ m), m = ½ (p + q), in nats, between 0 and ln 2 = 0.69
                         p = E_S / E, q = A_S / A: how differently the amount lies now, in this set S and elsewhere
 
-In each dimension the values with `value_min` of the change or more are taken, the most surprising first, until they
-explain `set_min` of it; at most `set_max`, since a cause that needs more is none (succinctness). A set is named if
+In each dimension the values that lead the change and are `value_min` of it or more are taken, the most surprising
+first, until they explain `set_min` of it; at most `set_max`, since a cause that needs more is none (succinctness). A set is named if
 
     not by chance       n · KL(q ‖ p) ≥ |S| ln k + ln(1 / α), for n events that A counts and k values in the dimension:
                         Chernoff's bound on so lopsided a draw, for all sets of that size. n is divided by `dispersion`,
@@ -101,7 +101,7 @@ def _explained(name: str, dimension: Dimension, params: AttributionParams) -> At
     if not dimension.values or abs(change) <= params.change_min * whole.expected:
         return None
     shares = {one.value: (one.actual - one.expected) / change for one in dimension.values}
-    candidates = [one for one in dimension.values if shares[one.value] >= params.value_min]
+    candidates = [one for one in dimension.values if shares[one.value] >= params.value_min and _leads([one], whole)]
     candidates.sort(key=lambda one: (-_surprise([one], whole), one.value))
     chosen: list[Value] = []
     for one in candidates[: params.set_max]:
@@ -133,14 +133,19 @@ def _stands_out(chosen: list[Value], whole: Value, values: int, events: float, p
     p, q = _proportions(chosen, whole)
     if _surprise(chosen, whole) < params.surprise_min:
         return False
-    rising = whole.actual > whole.expected
     far = events / params.dispersion * _divergence(q, p)
-    if (q > p) != rising or far < len(chosen) * math.log(max(values, 2)) - math.log(params.alpha):
+    if not _leads(chosen, whole) or far < len(chosen) * math.log(max(values, 2)) - math.log(params.alpha):
         return False
     changed, exposed = sum(one.actual - one.expected for one in chosen), sum(one.exposure for one in chosen)
     left, rest = whole.actual - whole.expected - changed, whole.exposure - exposed
-    sign = 1.0 if rising else -1.0
+    sign = 1.0 if whole.actual > whole.expected else -1.0
     return rest <= 0 or sign * changed * rest >= params.lift_min * max(sign * left, 0.0) * exposed
+
+
+def _leads(chosen: list[Value], whole: Value) -> bool:
+    """Whether these values changed more than their share the way the whole did: of two regions, only one does."""
+    p, q = _proportions(chosen, whole)
+    return q > p if whole.actual > whole.expected else q < p
 
 
 def _proportions(chosen: list[Value], whole: Value) -> tuple[float, float]:

@@ -36,6 +36,9 @@ ORGANISATION = "organisation"
 DIMENSIONS = (ORGANISATION, "region", "client", "tier")
 CAUSES_MAX = 3
 EVIDENCE_MIN = 0.05  # of a window: what has faded below it says nothing any more
+COST_ALONE = "cost_anomaly"
+"""The kind of alert in which tokens are as usual, and only their price is not; parts carry no cost."""
+
 MODEL, DEPLOYMENT = "model", "deployment"
 
 
@@ -164,6 +167,7 @@ def _weight(sums: Sums) -> float:
 def explain(
     shares: Shares,
     family: Family,
+    kind: str,
     model: str,
     deployed: Deployed | None,
     organisation: str,
@@ -171,10 +175,10 @@ def explain(
 ) -> list[Cause]:
     """The probable causes of what the evidence shows, at most CAUSES_MAX, the first the most probable.
 
-    `deployed`: a version that is being observed and that the alert began after. `organisation`: found to explain a
-    surge (pipeline.judging.organisations); it comes first, whatever else stands out.
+    `kind`: of the alert. `deployed`: a version that is being observed and that the alert began after. `organisation`:
+    found to explain a surge (pipeline.judging.organisations); it comes first, whatever else stands out.
     """
-    comparison = COMPARISONS.get(family.name)
+    comparison = COMPARISONS.get(family.name) if kind != COST_ALONE else None
     causes: list[Cause] = []
     if comparison is not None and shares.windows >= params.ready_after and shares.weight > 0:
         dimensions = dict(_dimensions(shares, comparison, params))

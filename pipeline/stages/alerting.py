@@ -251,7 +251,9 @@ class Alerting:
         if judged.suppressed or not leading(family, judged):
             return False
         deployed = context.observed(known, judged.window.model, alert.started_us + MINUTE_US, self.params.observe_us)
-        found = causes.explain(shares, family, judged.window.model, deployed, alert.organisation, self.params.causes)
+        found = causes.explain(
+            shares, family, alert.kind, judged.window.model, deployed, alert.organisation, self.params.causes
+        )
         before = causes.is_part(alert.causes)
         if before and not causes.is_part(found):
             return False

@@ -66,13 +66,14 @@ def blamed(
     seed: int = 1,
     deployed: Deployed | None = None,
     organisation: str = "",
+    kind: str = "",
     **changed: Callable[[str], float],
 ) -> list[Cause]:
     rng = np.random.default_rng(seed)
     shares = learnt(rng)
     for _ in range(3):
         take_in(shares, window(rng, **changed), anomalous=True, params=PARAMS)
-    return explain(shares, FAMILY[family], "owl", deployed, organisation, PARAMS)
+    return explain(shares, FAMILY[family], kind, "owl", deployed, organisation, PARAMS)
 
 
 def only(region: str, value: float, otherwise: float) -> Callable[[str], float]:
@@ -136,10 +137,15 @@ def test_the_organisation_behind_a_surge_comes_first() -> None:
     assert [cause.value for cause in rest] == ["eu-west"]
 
 
+def test_a_cost_anomaly_is_nobodys_tokens() -> None:
+    (cause,) = blamed("tokens", kind="cost_anomaly", load=only("eu-west", 12.0, 1.0))
+    assert cause.dimension == "model"
+
+
 def test_nothing_is_blamed_before_enough_was_seen() -> None:
     rng, shares = np.random.default_rng(1), Shares()
     take_in(shares, window(rng, errors=only("eu-west", 0.5, 0.0)), anomalous=True, params=PARAMS)
-    (cause,) = explain(shares, FAMILY["errors"], "owl", None, "", PARAMS)
+    (cause,) = explain(shares, FAMILY["errors"], "error_burst", "owl", None, "", PARAMS)
     assert cause.dimension == "model"
 
 
@@ -150,7 +156,7 @@ def test_a_model_without_parts_blames_itself() -> None:
 def _bare() -> list[Cause]:
     shares, bare = Shares(), Shares()
     assert shares == bare
-    return explain(shares, FAMILY["errors"], "owl", None, "", PARAMS)
+    return explain(shares, FAMILY["errors"], "error_burst", "owl", None, "", PARAMS)
 
 
 def test_an_incident_does_not_become_the_usual() -> None:
@@ -158,7 +164,7 @@ def test_an_incident_does_not_become_the_usual() -> None:
     shares = learnt(rng)
     for _ in range(60):
         take_in(shares, window(rng, errors=only("eu-west", 0.3, 0.004)), anomalous=True, params=PARAMS)
-    assert explain(shares, FAMILY["errors"], "owl", None, "", PARAMS)[0].value == "eu-west"
+    assert explain(shares, FAMILY["errors"], "error_burst", "owl", None, "", PARAMS)[0].value == "eu-west"
 
 
 def test_what_is_remembered_is_bounded_and_evidence_fades() -> None:
