@@ -8,7 +8,8 @@ requests, tokens or seconds; Δ is the change of the whole. Two numbers decide:
                         p = E_S / E, q = A_S / A: how differently the amount lies now, in this set S and elsewhere
 
 In each dimension the values that lead the change and are `value_min` of it or more are taken, the most surprising
-first, until they explain `set_min` of it; at most `set_max`, since a cause that needs more is none (succinctness). A set is named if
+first, until they explain `set_min` of it; at most `set_max`, since a cause that needs more is none (succinctness). A
+set is named if
 
     not by chance       n · KL(q ‖ p) ≥ |S| ln k + ln(1 / α), for n events that A counts and k values in the dimension:
                         Chernoff's bound on so lopsided a draw, for all sets of that size. n is divided by `dispersion`,
