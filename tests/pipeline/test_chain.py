@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pipeline.chain import Chain, UnknownStageError, check_stages, sources
 from pipeline.intake import Intake, Raw, Records
 from pipeline.settings import Settings
-from pipeline.stage import Output
+from pipeline.stage import Batch, Output
 from tests.pipeline.test_intake import NOW_US, changed
+from tests.stages.test_incidents import Drawn, step
 from topics.codec import encoder
 from topics.links import Handoff
 from topics.table import BY_ALIAS
@@ -63,3 +64,18 @@ def test_state_of_stages_held_elsewhere_is_left_alone() -> None:
     chain: Any = Chain("admitted", SAFETY, Settings())
     chain.restore({"quota|clock": b"\x81"}, position=3)
     assert chain.position == 3
+
+
+def test_an_alert_written_twice_into_the_control_log_is_heard_once() -> None:
+    """A worker that crashed writes again what it had written since its checkpoint."""
+    steps = [
+        step(number, Drawn("o.r", model=f"m{number}", kind=f"kind-{number}"), minute)
+        for minute in (0, 2)
+        for number in (0, 1)
+    ]
+    outputs = Chain("control", frozenset({"incidents"}), Settings()).step(Batch(0, 1, range(4), steps), 3)
+    again = [*steps[:3], *steps[1:]]
+    chain = Chain("control", frozenset({"incidents"}), Settings())
+    heard = chain.step(Batch(0, 1, range(len(again)), again), len(again) - 1)
+    assert [output.value.status for output in heard] == [output.value.status for output in outputs]
+    assert [output.value.status for output in heard] == ["opened", "opened", "resolved", "resolved"]
