@@ -19,7 +19,7 @@ from topics.links import Sudden
 from topics.records import Anomaly, Judged
 
 UP, DOWN = 1, -1
-OWN = ("limit", "organisation", "share", "part", "elsewhere", "silence")  # their own sources, heard in their own family
+OWN = ("limit", "organisation", "share", "part", "elsewhere", "silence", "price")  # sources, heard in their own family
 SECONDS = {"share": "tokens", "elsewhere": "errors"}  # they lead nothing, and confirm what leads in this family
 RANK: Mapping[str, int] = {"info": 0, "warning": 1, "critical": 2}
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pipeline.judging.metrics import BY_METRIC, COMBINED
 from pipeline.judging.organisations import Surge
 from pipeline.judging.parts import Failing
+from pipeline.judging.price import Dear
 
 
 class Finding(NamedTuple):
@@ -79,6 +80,16 @@ def of_organisation(surge: Surge, window_s: float) -> list[Finding]:
             who,
         ),
     ]
+
+
+def of_price(dear: Dear, cost: int, tokens: int) -> Finding:
+    """The price of a token, told as the cost of as many tokens."""
+    show = BY_METRIC["cost_microusd"].show
+    sentence = (
+        f"{tokens:,} tokens cost {show(cost)}, expected {show(dear.expected)} ($0.0000 to {show(dear.high)}): "
+        "the price of a token has risen, not their number."
+    )
+    return Finding("cost_microusd", "price", dear.score, cost, dear.expected, 0.0, dear.high, sentence)
 
 
 def of_part(failing: Failing) -> list[Finding]:

@@ -11,17 +11,19 @@ from detectors.arima import refit
 from detectors.counts import Rate, RateParams
 from detectors.pelt import Break
 from detectors.seasonal import profile_at, slot_of
-from pipeline.judging import history, organisations, parts, season, track
+from pipeline.judging import history, organisations, parts, price, season, track
 from pipeline.judging.history import Past
 from pipeline.judging.limits import Errors
 from pipeline.judging.look import Look
 from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, trials
 from pipeline.judging.organisations import Organisations, SurgeParams
 from pipeline.judging.parts import PartParams, Parts
+from pipeline.judging.price import Price, PriceParams
 from pipeline.judging.subject import Found, Subject
 from pipeline.judging.track import TrackParams
 from pipeline.stage import State
 from topics.fields import HOUR_US, MINUTE_US
+from topics.records import MetricWindow
 
 SEARCH_EVERY = 3  # windows: in an incident of all models a search for each metric in each would take too long
 TRAFFIC = ("requests", "tokens_per_s", "cost_microusd")
@@ -39,9 +41,11 @@ class Learning:
         rate: RateParams,
         surge: SurgeParams,
         parts: PartParams,
+        price: PriceParams,
         effects: Mapping[str, float],
     ) -> None:
-        self.params, self.rate, self.surge, self.parts, self._effects = params, rate, surge, parts, effects
+        self.params, self.rate, self.surge, self.parts, self.price = params, rate, surge, parts, price
+        self._effects = effects
 
     def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
         """Take all windows in, but for a model's first; then what is due is learnt anew."""
@@ -54,6 +58,7 @@ class Learning:
             if model.opened:
                 self._learn_organisations(state, subject, one)
                 self._learn_parts(state, subject)
+                self._learn_price(state, subject.window)
                 one.breaks = self._learn_metrics(subject, look, at * len(FORECAST), one)
                 self._keep(state, subject, look, at * len(FORECAST), one)
             model.opened, model.last_start_us = True, subject.window.start_us
@@ -73,6 +78,11 @@ class Learning:
             known = state.get(f"parts/{subject.window.model}") or Parts()
             parts.learn(known, subject.window, self.parts)
             state.put(f"parts/{subject.window.model}", known)
+
+    def _learn_price(self, state: State[Any], window: MetricWindow) -> None:
+        paid: Price = state.get(f"price/{window.model}") or Price()
+        price.learn(paid, window.cost_microusd, window.input_tokens + window.output_tokens, self.price)
+        state.put(f"price/{window.model}", paid)
 
     def _learn_metrics(self, subject: Subject, look: Look, first: int, found: Found) -> list[str]:
         """Thresholds, CUSUMs, and levels that have lasted; returns the metrics in which PELT sees a recent break."""

@@ -37,6 +37,7 @@ from topics.fields import HOUR_US
 from topics.records import Anomaly, FamilyThreshold, Judged
 
 DAY_US = 24 * HOUR_US
+NEVER_ALONE = frozenset(OWN) - {"price"}  # they come in pairs, or are weighed as hard limits
 VERDICTS_MAX = 64
 FORGOTTEN_BELOW = 1.01
 DIGITS = 4  # of k: what is told is what holds
@@ -134,7 +135,7 @@ def plain(judged: Judged, family: Family, two_reach: float, one_reach: float) ->
     threshold, or a single leading one by `one_reach` in a metric that does not jump (a p99 does); what
     has accumulated over windows has been weighed already."""
     leads = leading(family, judged)
-    steady = [one for one in leads if one.metric in STEADY and one.detector not in OWN]
+    steady = [one for one in leads if one.metric in STEADY and one.detector not in NEVER_ALONE]
     if any(one.detector == ACCUMULATED or reach(one) >= one_reach for one in steady):
         return True
     far = {source_of(one) for one in judged.anomalies if is_witness(family, one) and reach(one) >= two_reach}

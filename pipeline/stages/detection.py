@@ -13,6 +13,7 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
     organisation, share   one organisation uses far more tokens than it usually does, and a larger share of them
     part, elsewhere    one region, client version or tier fails, and the others do not       pipeline.judging.parts
     silence            hardly any requests in the minute, or answers while requests go on    pipeline.judging.sudden
+    price              a token costs more, whatever their number                 pipeline.judging.price
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
 
 Between the minutes, the fast path: every model's ten seconds (`Moment`) go through sequential tests, which find that
@@ -32,10 +33,10 @@ after a deployment (`observe_us`) everything is still judged and recorded; alert
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
-State keys: `fast/<model>` (0.4 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB) and
-`parts/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB, the last 240 windows);
-`days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes and six times a day;
-`models`, `context`, `cursor`.
+State keys: `fast/<model>` (0.4 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB),
+`parts/<model>` and `price/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB, the last 240
+windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes and six times
+a day; `models`, `context`, `cursor`.
 """
 
 import math
@@ -48,11 +49,11 @@ from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
 from detectors.rows import Array
-from pipeline.judging import combination, context, history, limits, organisations, parts, season, track
+from pipeline.judging import combination, context, history, limits, organisations, parts, price, season, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.findings import Finding, of_organisation, of_part
+from pipeline.judging.findings import Finding, of_organisation, of_part, of_price
 from pipeline.judging.history import Hour
 from pipeline.judging.learning import Learning
 from pipeline.judging.limits import Errors, Limits
@@ -60,6 +61,7 @@ from pipeline.judging.look import Look
 from pipeline.judging.metrics import COMBINED_OF, COUNTED, FORECAST, scaled
 from pipeline.judging.organisations import Organisations, SurgeParams
 from pipeline.judging.parts import PartParams, Parts
+from pipeline.judging.price import Price, PriceParams
 from pipeline.judging.roster import Roster, arrived
 from pipeline.judging.season import Day, Season
 from pipeline.judging.subject import Filter, Found, Subject, rows_of
@@ -98,6 +100,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     combination: CombinationParams = CombinationParams()
     surge: SurgeParams = SurgeParams()
     parts: PartParams = PartParams()
+    price: PriceParams = PriceParams()
     effects: Effects = Effects()
     limits: Limits = Limits()
     fast: FastParams = FastParams()
@@ -110,13 +113,15 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
 class Detection:
     """The stage. All it remembers is in its state; forests are grown again from history (remembered by content)."""
 
-    values: ClassVar[Any] = Filter | Fast | Hour | Day | Season | Organisations | Parts | Roster | Context | Cursor
+    values: ClassVar[Any] = (
+        Filter | Fast | Hour | Day | Season | Organisations | Parts | Price | Roster | Context | Cursor
+    )
 
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
         self._effects: dict[str, float] = asdict(params.effects)
         self._fast = Glance(params.fast)
-        self._learning = Learning(params.track, params.rate, params.surge, params.parts, self._effects)
+        self._learning = Learning(params.track, params.rate, params.surge, params.parts, params.price, self._effects)
         self._windows_max = max(
             combination.windows_needed(params.combination),
             params.track.pelt.history_max,
@@ -278,6 +283,10 @@ class Detection:
         known = state.get(f"parts/{window.model}") or Parts()
         for part in parts.failing(known, window, self.params.parts)[:PARTS_NAMED_MAX]:
             found.findings += of_part(part)
+        tokens = window.input_tokens + window.output_tokens
+        paid: Price = state.get(f"price/{window.model}") or Price()
+        if dear := price.score(paid, window.cost_microusd, tokens, self.params.price):
+            found.findings.append(of_price(dear, window.cost_microusd, tokens))
         if with_band:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
@@ -350,6 +359,7 @@ class Detection:
             state.drop(f"filter/{name}")
             state.drop(f"organisations/{name}")
             state.drop(f"parts/{name}")
+            state.drop(f"price/{name}")
             state.drop(f"fast/{name}")
 
 
