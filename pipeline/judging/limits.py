@@ -79,7 +79,7 @@ def of_errors(
         verdict = rate.score((window.errors, n))
         if verdict.anomalous and verdict.high is not None:
             seen.findings.append(of_metric(COUNTED, "counts", verdict.score, actual, usual, 0.0, verdict.high))
-    if total >= limits.accumulated and actual > usual:
+    if total >= limits.accumulated and actual - usual >= effect:
         score = squash(total, limits.accumulated)
         seen.findings.append(of_metric(COUNTED, ACCUMULATED, score, actual, usual, 0.0, rate.tolerated))
     if actual > limits.error_rate and window.errors >= limits.errors_min:
