@@ -25,6 +25,7 @@ from bench.plan import Plan
 from bench.results import Row
 from detectors.arima_fit import one_thread
 from detectors.seasonal import SLOTS, slot_of
+from pipeline.garbage import collect_rarely
 from pipeline.judging import season, track
 from pipeline.judging.metrics import FORECAST, MEASURES
 from pipeline.judging.season import Sums
@@ -53,6 +54,7 @@ DECISION_MS = 100.0
 async def detection(plan: Plan) -> list[Row]:
     """Series a minute on one core, the decision's time, the state's size, and the ratio to a refit a window."""
     detectors.preload()
+    collect_rarely()  # as a worker does
     minutes = plan.scaled(MEASURED_MINUTES)
     rates, medians, tails, slowest = [], [], [], []
     for repeat in range(min(plan.repeats, 3)):

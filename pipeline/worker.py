@@ -4,7 +4,6 @@ that imports faust."""
 import asyncio
 import atexit
 import contextlib
-import gc
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ from aiokafka.errors import KafkaError
 import detectors
 from pipeline.chain import sources
 from pipeline.changelog import FencedError
+from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
@@ -214,8 +214,7 @@ class _App(faust.App):
 def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     """Run a worker until SIGINT or SIGTERM; exits the process. Faust itself tells warnings only."""
     detectors.preload()  # seconds, at the first fit otherwise
-    gc.freeze()  # what was imported will not be collected: the collector need not look at it again
-    gc.set_threshold(50_000, 20, 50)
+    collect_rarely()
     sys.setswitchinterval(0.001)
     worker = Worker(options)
     _log_to_stderr(log_level)
