@@ -14,13 +14,14 @@ import msgspec
 
 from detectors.contenders import ENSEMBLE, NAIVE
 
-WIDTH, HEIGHT, MARGIN, GAP = 300, 240, 48, 34
+WIDTH, HEIGHT, MARGIN, GAP, LINE = 300, 240, 48, 34, 13
 COSTS_US = (1.0, 10_000.0)
 STYLE = """
   text{font-family:ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif;font-size:11px;fill:#1f2328}
   .title{font-size:13px;font-weight:650}
   .page{fill:#fff}
   .grid{stroke:#d0d7de;fill:none}
+  .lead{stroke:#8c959f;stroke-width:.7}
   .one{fill:#0b6bcb}
   .all{fill:#1a7f4b}
   .naive{fill:#cf222e}
@@ -74,21 +75,38 @@ def svg(by_set: Mapping[str, Sequence[Point]]) -> str:
 
 def panel(name: str, each: Sequence[Point], left: float) -> Iterator[str]:
     """Frame, scales and points of one set."""
-    yield f'<text class="title" x="{left}" y="{MARGIN - 16}">{name}</text>\n'
+    measure = "score / 100" if name == "benchmark" else "F1 of events"
+    yield f'<text class="title" x="{left}" y="{MARGIN - 16}">{name}: {measure}</text>\n'
     yield f'<rect class="grid" x="{left}" y="{MARGIN}" width="{WIDTH}" height="{HEIGHT}"/>\n'
     for decade in range(round(math.log10(COSTS_US[0])), round(math.log10(COSTS_US[1])) + 1):
         x = across(10.0**decade, left)
         yield f'<path class="grid" d="M{x:.1f} {MARGIN}v{HEIGHT}"/>\n'
-        yield f'<text x="{x:.1f}" y="{MARGIN + HEIGHT + 15}" text-anchor="middle">{10**decade:,} µs</text>\n'
+        if 10.0**decade < COSTS_US[1]:  # the last would run into the next panel's first
+            yield f'<text x="{x:.1f}" y="{MARGIN + HEIGHT + 15}" text-anchor="middle">{10**decade:,} µs</text>\n'
     for fifth in range(6):
         y = up(fifth / 5)
         yield f'<path class="grid" d="M{left} {y:.1f}h{WIDTH}"/>\n'
         yield f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{fifth / 5:.1f}</text>\n'
-    for point in each:
+    yield f'<text x="{left + WIDTH / 2}" y="{MARGIN + HEIGHT + 32}" text-anchor="middle">processor time a row</text>\n'
+    for point, label_y in labelled(each):
         kind = {ENSEMBLE: "all", NAIVE: "naive"}.get(point.name, "one")
         x, y = across(point.us_per_row, left), up(point.accuracy)
+        at_end = x > left + 0.7 * WIDTH
+        label_x, text_x, anchor = (x - 14, x - 16, "end") if at_end else (x + 14, x + 16, "start")
+        yield f'<path class="lead" d="M{x:.1f} {y:.1f}L{label_x:.1f} {label_y:.1f}"/>\n'
         yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>\n'
-        yield f'<text x="{x + 6:.1f}" y="{y + 4:.1f}">{point.name}</text>\n'
+        yield f'<text x="{text_x:.1f}" y="{label_y + 4:.1f}" text-anchor="{anchor}">{point.name}</text>\n'
+
+
+def labelled(each: Sequence[Point]) -> list[tuple[Point, float]]:
+    """The points from the bottom up, each with the height of its label: beside the point, or above the one below."""
+    placed: list[tuple[Point, float]] = []
+    free = up(0.0) - LINE / 2
+    for point in sorted(each, key=lambda point: point.accuracy):
+        label_y = min(up(point.accuracy), free)
+        placed.append((point, label_y))
+        free = label_y - LINE
+    return placed
 
 
 def across(us_per_row: float, left: float) -> float:
