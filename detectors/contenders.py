@@ -24,6 +24,7 @@ from detectors.series import (
     SeriesState,
     decades_a_week,
     members,
+    weights_of,
 )
 
 ENSEMBLE, NAIVE = "ensemble", "naive recipe"
@@ -56,10 +57,12 @@ def strengths(series: Labelled, params: SeriesParams) -> tuple[list[str], NDArra
 def run(series: Labelled, params: SeriesParams) -> dict[str, Spoken]:
     """What every contender says of a series."""
     names, each = strengths(series, params)
-    mixed = {name: each[:, [at]] for at, name in enumerate(names)}
-    mixed[ENSEMBLE] = each
-    mixed |= {without(name): np.delete(each, at, axis=1) for at, name in enumerate(names)}
-    return {name: spoken(series.times_us, one.mean(axis=1), params.alarm) for name, one in mixed.items()}
+    weights = np.array(weights_of(names))
+    mixed = {name: each[:, at] for at, name in enumerate(names)}
+    mixed[ENSEMBLE] = np.average(each, axis=1, weights=weights)
+    for at, name in enumerate(names):
+        mixed[without(name)] = np.average(np.delete(each, at, axis=1), axis=1, weights=np.delete(weights, at))
+    return {name: spoken(series.times_us, one, params.alarm) for name, one in mixed.items()}
 
 
 def without(name: str) -> str:

@@ -1,6 +1,6 @@
 """One series of any cadence, judged row by row by several detectors that agree on one scale: evidence.
 
-    evidence_t = mean over the detectors of -log10 (tail probability of row t by that detector's own past)
+    evidence_t = weighted mean over the detectors of -log10 (tail probability of row t by that detector's own past)
     strength_t = evidence_t / log10(rows a week)
     bar_t      = strength of the row that spoke last, falling in a straight line to 0 within 60 rows or 8 hours
     score_t    = strength / (strength + threshold) when strength_t > bar_t, else 0;      alarm when score > 0.5
@@ -33,6 +33,8 @@ Combining p-values by the sum of their logarithms: Fisher, *Statistical Methods 
 """
 
 import math
+from collections.abc import Iterable, Mapping
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -46,6 +48,9 @@ from detectors.motif import Motif, MotifParams, MotifState
 from detectors.season import DAY_US
 from detectors.surprise import Surprise, SurpriseParams, SurpriseState
 from detectors.volatility import Volatility, VolatilityParams, VolatilityState
+
+WEIGHTS: Mapping[str, float] = {"surprise": 1.5}
+"""In the mean of evidence; 1 for all others. Surprise knows most: the level, the hour, and the worst that is usual."""
 
 
 class AlarmParams(msgspec.Struct, frozen=True):
@@ -121,6 +126,7 @@ class SeriesDetector:
         self.state = state or SeriesState()
         self.members = members(self.params, self.state)
         self.voices: dict[str, float] = {}  # how strongly each member spoke in the last row that had a value
+        self._weights = weights_of(self.members)
         self._alarm = Alarm(self.params.alarm, self.state.alarm)
 
     def step(self, time_us: int, value: float | None) -> tuple[float, bool]:
@@ -143,10 +149,15 @@ class SeriesDetector:
         each = [evidence_of(verdict.score) for verdict in verdicts.values()]
         decades = decades_a_week(self.state.surprise.season.slot_us)
         self.voices = {name: evidence / decades for name, evidence in zip(verdicts, each, strict=True)}
-        strength = sum(each) / len(each) / decades
+        strength = sum(map(mul, self._weights, each)) / sum(self._weights) / decades
         new, threshold = self._alarm.step(time_us, strength), self.params.threshold
         score, flag = squash(new, threshold), new > threshold
         return msgspec.structs.replace(verdicts["surprise"], score=score, anomalous=flag), flag
+
+
+def weights_of(names: Iterable[str]) -> list[float]:
+    """The weight of each detector in the mean of evidence."""
+    return [WEIGHTS.get(name, 1.0) for name in names]
 
 
 def decades_a_week(cadence_us: int) -> float:
