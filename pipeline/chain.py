@@ -33,6 +33,10 @@ Watch = Callable[[str, Sequence[Output]], None]
 """Receives a link's name and what passed over it."""
 
 
+class StateError(Exception):
+    """A stage's state that this version cannot read; the message names the stage and what to do."""
+
+
 class UnknownStageError(Exception):
     """A stage name that the flow does not have."""
 
@@ -137,16 +141,35 @@ class Chain:
             for key, value in state.take_dirty()
         ]
 
-    def restore(self, values: Mapping[str, bytes], position: int) -> None:
-        """Become what the snapshots of an earlier process, laid over each other, say."""
+    def restore(self, values: Mapping[str, bytes], position: int, forgetting: bool = False) -> None:
+        """Become what the snapshots of an earlier process, laid over each other, say.
+
+        A stage whose state another version wrote, and this one cannot read: StateError; or, when `forgetting`, that
+        stage begins with nothing and the next snapshot drops what there was.
+        """
         self.position = position
         states = dict(self._all_states())
         decoders = {name: msgspec.msgpack.Decoder(stage.values) for name, stage in self._stages.items()}
         decoders[_SEEN] = msgspec.msgpack.Decoder(tuple[int, int])
+        unreadable: set[str] = set()
         for full_key, raw in values.items():
             name, _, key = full_key.partition("|")
-            if name in states:  # a stage that this process does not hold leaves its state alone
+            if name not in states:  # a stage that this process does not hold leaves its state alone
+                continue
+            try:
                 states[name].values[key] = decoders[name].decode(raw)
+            except msgspec.DecodeError as error:  # ValidationError is one
+                if not forgetting:
+                    raise StateError(
+                        f"the state of {name} was written by another version ({key}: {error}): go back to that one, "
+                        f"or start with --fresh, which forgets what {name} has learnt and nothing else"
+                    ) from error
+                unreadable.add(name)
+        for name in unreadable:
+            states[name].values.clear()
+            states[name].dirty.update(
+                key for known, _, key in (full.partition("|") for full in values) if known == name
+            )
 
     def _all_states(self) -> Iterator[tuple[str, State[Any]]]:
         yield _SEEN, self._seen

@@ -99,7 +99,7 @@ class Lanes:
             except BaseException:
                 await changelog.close()
                 raise
-            chain.restore(values, position)
+            chain.restore(values, position, forgetting=self._options.fresh)
             gc.freeze()  # what was restored will mostly stay: the collector need not look at it again and again
         if position < 0:
             logger.info("%s/%d: no state yet", source, partition)

@@ -18,7 +18,7 @@ import faust
 from aiokafka.errors import KafkaError
 
 import detectors
-from pipeline.chain import sources
+from pipeline.chain import StateError, sources
 from pipeline.changelog import FencedError
 from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
@@ -154,7 +154,9 @@ class Worker:
             await self.restart(f"{error}. This process was cut off or stood still for longer than the group waits")
         elif not self._stopping:
             self._stopping = True
-            logger.error("%s; the worker stops and will resume from the last checkpoint", what, exc_info=error)
+            unexpected = None if isinstance(error, StateError) else error
+            said = f"{what}: {error}" if unexpected is None else what
+            logger.error("%s; the worker stops and will resume from the last checkpoint", said, exc_info=unexpected)
             await self.app.crash(error)
 
     async def _write_checkpoints(self) -> None:

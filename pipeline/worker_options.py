@@ -25,6 +25,7 @@ class WorkerOptions:
     stuck_after_s: float = 30.0
     web_port: int | None = None
     replicas: int = 1
+    fresh: bool = False  # a stage whose state cannot be read begins with nothing
 
     @property
     def group(self) -> str:

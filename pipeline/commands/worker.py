@@ -29,7 +29,10 @@ def worker(
         typer.Option(min=1.0, max=3600.0, help="Seconds of a partition growing unprocessed until the worker restarts."),
     ] = 30.0,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin with empty state although other workers hold some of these stages'.")
+        bool,
+        typer.Option(
+            "--fresh", help="Begin with empty state where another --agents set holds it or another version wrote it."
+        ),
     ] = False,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "INFO",
 ) -> None:
@@ -59,6 +62,7 @@ def worker(
         replicas=replicas,
         session_timeout_s=session_timeout,
         stuck_after_s=stuck_after,
+        fresh=fresh,
     )
     if not fresh:
         _refuse_to_start_over(options.group, stages, run_async(consumer_groups(address)))

@@ -41,8 +41,12 @@ class Model(Struct, tag="model"):
     time_us: int = 0
     day: int = -1
     alerts: int = 0
-    watches: dict[str, Watch] = field(default_factory=lambda: {family.name: Watch() for family in FAMILIES})
+    watches: dict[str, Watch] = {}
     recent: dict[str, list[float]] = {}
+
+    def __post_init__(self) -> None:
+        for family in FAMILIES:  # also of a state from before a family was there
+            self.watches.setdefault(family.name, Watch())
 
 
 def take_in(model: Model, judged: Judged, params: SensitivityParams) -> bool:

@@ -3,12 +3,14 @@
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chain import Chain, UnknownStageError, check_stages, sources
+from pipeline.chain import Chain, StateError, UnknownStageError, check_stages, sources
 from pipeline.intake import Intake, Raw, Records
+from pipeline.judging.coordinates import Cursor
 from pipeline.settings import Settings
 from pipeline.stage import Batch, Output
 from tests.pipeline.test_intake import NOW_US, changed
@@ -17,6 +19,7 @@ from topics.codec import encoder
 from topics.links import Handoff
 from topics.table import BY_ALIAS
 
+CURSOR = msgspec.msgpack.encode(Cursor(3, 1))
 QUOTA, SAFETY = frozenset({"quota"}), frozenset({"safety"})
 
 
@@ -64,6 +67,18 @@ def test_state_of_stages_held_elsewhere_is_left_alone() -> None:
     chain: Any = Chain("admitted", SAFETY, Settings())
     chain.restore({"quota|clock": b"\x81"}, position=3)
     assert chain.position == 3
+
+
+def test_state_of_another_version_is_refused_or_forgotten_stage_by_stage() -> None:
+    stages = frozenset({"detection", "alerting"})
+    written = {"detection|filter/m": b"\x81\xa4type\xa7ancient", "detection|models": b"\x80", "alerting|cursor": CURSOR}
+    with pytest.raises(StateError, match=r"the state of detection was written by another version .*--fresh"):
+        Chain("closed", stages, Settings()).restore(written, position=3)
+    chain = Chain("closed", stages, Settings())
+    chain.restore(written, position=3, forgetting=True)
+    assert chain.states["detection"].values == {}
+    assert chain.states["alerting"].values == {"cursor": Cursor(3, 1)}
+    assert dict(chain.snapshot()) == {"detection|filter/m": None, "detection|models": None}
 
 
 def test_an_alert_written_twice_into_the_control_log_is_heard_once() -> None:
