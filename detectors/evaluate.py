@@ -105,7 +105,9 @@ def print_rows(rows: Sequence[Row], cost: dict[str, Cost], console: Console) -> 
 
 
 def main(
-    directory: Annotated[Path, typer.Argument(help="folder with kpi-1min/, hourly/ and labels.json")],
+    directory: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="folder with kpi-1min/, hourly/ and labels.json")
+    ],
     which: Annotated[
         list[str] | None, typer.Option("--set", help="kpi-1min, hourly or benchmark; default: all")
     ] = None,

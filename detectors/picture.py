@@ -119,4 +119,6 @@ def up(fraction: float) -> float:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m detectors.picture RESULTS.json")
     sys.stdout.write(svg(points(msgspec.json.decode(Path(sys.argv[1]).read_bytes()))))

@@ -64,7 +64,9 @@ def _scaled(part: Any, field: str, factor: float) -> Any:
 
 
 def main(
-    directory: Annotated[Path, typer.Argument(help="folder with kpi-1min/, hourly/ and labels.json")],
+    directory: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="folder with kpi-1min/, hourly/ and labels.json")
+    ],
     which: Annotated[list[str], typer.Option("--set", help="kpi-1min, hourly or benchmark")],
     sample: Annotated[int, typer.Option(min=1, help="take every n-th series only")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="processes")] = 1,

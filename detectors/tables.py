@@ -49,5 +49,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python -m detectors.tables RESULTS.json ...")
     decoded = [msgspec.json.decode(Path(name).read_bytes()) for name in sys.argv[1:]]
     sys.stdout.write("\n".join(tables(decoded)) + "\n")

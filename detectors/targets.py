@@ -235,7 +235,7 @@ REPORTS = {"services": report_services, "shop": report_shop}
 
 
 def main(
-    directory: Annotated[Path, typer.Argument(help="folder with services/ and shop/")],
+    directory: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="folder with services/ and shop/")],
     which: Annotated[list[str] | None, typer.Option("--set", help="services or shop; default: both")] = None,
     sensitivity: Annotated[bool, typer.Option(help="also halve and double each parameter")] = False,
     output: Annotated[Path | None, typer.Option(help="write everything as JSON")] = None,

@@ -13,7 +13,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings, SettingsError, load
+from replay.event import ReplayError
 from replay.scenarios.judging import Verdict, summarise
 from replay.scenarios.running import Closed, naive_verdict, verdicts, windows, write
 from replay.scenarios.table import show
@@ -23,8 +24,16 @@ PROCESSES_MAX = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a scenario's files, or evaluate the pipeline on several."""
-    given = _parser().parse_args(arguments)
+    """Write a scenario's files, or evaluate the pipeline on several. What cannot be done is said in one line."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        _do(given)
+    except (ReplayError, SettingsError, OSError) as error:
+        parser.error(str(error))
+
+
+def _do(given: argparse.Namespace) -> None:
     if given.command == "evaluate":
         evaluate(seeds(given.seeds), given.weeks, load(given.config), given.naive, given.output)
         return
@@ -81,14 +90,22 @@ def seeds(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise ReplayError(f"--seeds {text}: give whole numbers and ranges, such as 101-108 or 1,5,9")
         found += range(int(first), int(last or first) + 1)
     return found
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m replay.scenarios", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("write", "evaluate"), default="write")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help="a whole number, 0 or more")
     parser.add_argument("--seeds", default="1-4", help="evaluate: such as 101-108 or 1,5,9")
     parser.add_argument("--weeks", type=int, default=1, help=f"1 to {WEEKS_MAX}")
     parser.add_argument("--out", type=Path, default=Path("scenario"))
