@@ -154,9 +154,10 @@ class Worker:
             await self.restart(f"{error}. This process was cut off or stood still for longer than the group waits")
         elif not self._stopping:
             self._stopping = True
-            unexpected = None if isinstance(error, StateError) else error
-            said = f"{what}: {error}" if unexpected is None else what
-            logger.error("%s; the worker stops and will resume from the last checkpoint", said, exc_info=unexpected)
+            if isinstance(error, StateError):  # nothing is lost by leaving at once, and a traceback would tell nothing
+                logger.error("%s", error)
+                self.leave()
+            logger.error("%s; the worker stops and will resume from the last checkpoint", what, exc_info=error)
             await self.app.crash(error)
 
     async def _write_checkpoints(self) -> None:
