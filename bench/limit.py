@@ -31,7 +31,7 @@ async def consume(address: str, partitions: int, events: int, *, decode: bool) -
         await consumer.seek_to_beginning()
         seen = 0
         while seen < events:
-            for found in (await fetched_records(consumer._fetcher, places, FETCH_S_MAX, {TRAFFIC})).values():
+            for found in (await fetched_records(consumer._fetcher, places, FETCH_S_MAX, {TRAFFIC}, {})).values():
                 seen += len(found.records)
                 if decode_lines is not None:
                     decode_lines([record.value for record in found.records])

@@ -116,7 +116,7 @@ async def _latest(broker: str, place: TopicPartition) -> dict[bytes, bytes]:
         consumer.assign([place])
         consumer.seek(place, begin)  # at once: else the first fetch would wait at the log's end for what never comes
         while await consumer.position(place) < end:
-            found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic})
+            found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic}, {})
             if place in found:
                 _lay_over(latest, found[place].records)
     finally:

@@ -15,18 +15,18 @@ from aiokafka.errors import CorruptRecordException
 class Fetched(NamedTuple):
     """Records of one partition in order, each with `offset`, `timestamp` (ms), `key` and `value`.
 
-    `next_offset` lies behind all that was read, also behind what compaction, an aborted transaction or a transaction's
-    marker left without a record.
+    `covers`: the offsets that were read, also those that compaction, an aborted transaction or a transaction's marker
+    left without a record. The next records begin at its stop.
     """
 
     records: list[Any]
-    next_offset: int
+    covers: range
 
 
 def unpack(found: Any) -> Fetched:
     """All records of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
     records: list[Any] = []
-    next_offset = found.next_fetch_offset
+    first = next_offset = found.next_fetch_offset
     while found._records.has_next():
         batch = found._records.next_batch()
         if found._check_crcs and not batch.validate_crc():
@@ -39,7 +39,7 @@ def unpack(found: Any) -> Fetched:
         elif batch.is_control_batch and batch.producer_id is not None and found._contains_abort_marker(batch):
             found._aborted_producers.discard(batch.producer_id)
         next_offset = max(next_offset, batch.next_offset)
-    return Fetched(records, next_offset)
+    return Fetched(records, range(first, next_offset))
 
 
 def _is_aborted(found: Any, batch: Any) -> bool:
@@ -50,14 +50,17 @@ def _is_aborted(found: Any, batch: Any) -> bool:
 
 
 async def fetched_records(
-    fetcher: Any, partitions: Collection[Any], timeout_s: float, batched: Container[str]
+    fetcher: Any, partitions: Collection[Any], timeout_s: float, batched: Container[str], empty: dict[Any, range]
 ) -> dict[Any, Any]:
-    """As `Fetcher.fetched_records`, with `Fetched` for the topics in `batched` and lists of records for the others."""
+    """As `Fetcher.fetched_records`, with `Fetched` for the topics in `batched` and lists of records for the others.
+
+    `empty`: what was read without finding a record, left from call to call.
+    """
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
-        drained = _drain(fetcher, partitions, batched)
+        drained = _drain(fetcher, partitions, batched, empty)
         left_s = deadline - asyncio.get_running_loop().time()
         if drained or left_s <= 0:
             return drained
@@ -69,7 +72,9 @@ async def fetched_records(
         waiter.result()  # raises when we may not read
 
 
-def _drain(fetcher: Any, partitions: Collection[Any], batched: Container[str]) -> dict[Any, Any]:
+def _drain(
+    fetcher: Any, partitions: Collection[Any], batched: Container[str], empty: dict[Any, range]
+) -> dict[Any, Any]:
     drained: dict[Any, Any] = {}
     for tp in list(fetcher._records):
         if partitions and tp not in partitions:
@@ -86,7 +91,8 @@ def _drain(fetcher: Any, partitions: Collection[Any], batched: Container[str]) -
             _done_with(fetcher, tp)
             if result.check_assignment(tp) and result.has_more():
                 found = unpack(result._partition_records)
-                result._assignment.state_value(tp).consumed_to(found.next_offset)
+                result._assignment.state_value(tp).consumed_to(found.covers.stop)
+                found = _with_what_was_empty(found, tp, empty)
                 if found.records:
                     drained[tp] = found
         else:
@@ -95,6 +101,26 @@ def _drain(fetcher: Any, partitions: Collection[Any], batched: Container[str]) -
             if records:
                 drained[tp] = records
     return drained
+
+
+def _with_what_was_empty(found: Fetched, tp: Any, empty: dict[Any, range]) -> Fetched:
+    """What was read before without finding a record is covered by the next that holds one."""
+    before = empty.pop(tp, range(0))
+    if before and before.stop == found.covers.start:
+        found = Fetched(found.records, range(before.start, found.covers.stop))
+    if not found.records:
+        empty[tp] = found.covers
+    return found
+
+
+async def seek_to_committed(consumer: Any) -> Any:
+    """As `AIOKafkaConsumer.seek_to_committed`, which leaves a partition where it is when nothing is committed yet: what
+    had been fetched from it and thrown away would never come again. Such a one goes back to its beginning."""
+    committed = await consumer.seek_to_committed()
+    never = [tp for tp, offset in committed.items() if not offset and tp in consumer.assignment()]
+    if never:
+        await consumer.seek_to_beginning(*never)
+    return committed
 
 
 def _done_with(fetcher: Any, tp: Any) -> None:

@@ -25,20 +25,25 @@ class Raw(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Raw records of one partition in order, as columns of equal length."""
+    """Raw records of one partition in order, as columns of equal length.
+
+    `covers`: the offsets of which these are all the records; None where nobody asks.
+    """
 
     offsets: list[int]
     times_us: list[int]
     values: list[bytes | None]
+    covers: range | None = None
 
     @classmethod
-    def of(cls, records: Iterable[Any]) -> "Records":
+    def of(cls, records: Iterable[Any], covers: range | None = None) -> "Records":
         """Of a Kafka client's records: `offset`, `timestamp` in milliseconds, `value`."""
         records = list(records)
         return cls(
             [record.offset for record in records],
             [record.timestamp * 1000 for record in records],
             [record.value for record in records],
+            covers,
         )
 
     @classmethod
@@ -91,7 +96,7 @@ class Intake:
         offsets: list[int] = []
         events: list[Any] = []
         dead: list[Output] = []
-        for raw in map(Raw, *records):
+        for raw in map(Raw, records.offsets, records.times_us, records.values):
             event = self._event(raw)
             if isinstance(event, Problem):
                 dead.append(self._dead_letter(partition, raw, event))

@@ -35,6 +35,15 @@ class Writes(Protocol):
         ...
 
 
+class GapError(Exception):
+    """A delivery that begins at `begin`, behind the record at `wanted` that should come next."""
+
+    def __init__(self, begin: int, wanted: int) -> None:
+        super().__init__(f"what came begins at offset {begin}, and offset {wanted} was to come")
+        self.begin = begin
+        self.wanted = wanted
+
+
 class Lane:
     """Steps batches through a chain and checkpoints it: outputs acknowledged, then state, then the source offset.
 
@@ -51,6 +60,7 @@ class Lane:
         self.time_us: int | None = None  # of the last event that had a time of its own
         self.written = chain.position  # the position of the last checkpoint
         self.busy = False  # a batch is being processed
+        self._wanted = chain.position + 1  # all before has been processed, or holds no record
         self._intake = intake
         self._publisher = publisher
         self._partitions = partitions
@@ -61,17 +71,27 @@ class Lane:
         self._checkpointing = asyncio.Lock()
 
     async def handle(self, delivered: Delivered, records: Records) -> int:
-        """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance)."""
+        """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance).
+
+        GapError: records before it have not come, so it is left alone.
+        """
         async with self._stepping:
             if self.closed:
                 return 0
+            if records.covers is not None and records.covers.start > self._wanted:
+                raise GapError(records.covers.start, self._wanted)
             fresh = records.since(bisect_right(records.offsets, self.chain.position))
             if fresh.offsets:
                 await self._step(fresh)
             self._processed.append(delivered)
+            self._wanted = max(self._wanted, self.chain.position + 1, records.covers.stop if records.covers else 0)
         if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self._dirty() > DIRTY_KEYS_MAX:
             await self.checkpoint()
         return len(fresh.offsets)
+
+    def pass_over(self, begin: int) -> None:
+        """Nothing before `begin` will ever come."""
+        self._wanted = begin
 
     async def _step(self, fresh: Records) -> None:
         self.busy = True

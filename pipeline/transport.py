@@ -18,7 +18,7 @@ from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from pipeline.fetched import Fetched, fetched_records
+from pipeline.fetched import Fetched, fetched_records, seek_to_committed
 from pipeline.intake import Records
 
 FETCH_WAIT_MS_MAX = 500
@@ -65,11 +65,18 @@ class DeliveredOffsets:
 class _Thread(driver.AIOKafkaConsumerThread):
     """Faust's thread that fetches, but by the batch, and committed records only."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._empty: dict[TP, range] = {}
+
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop)
         consumer._isolation_level = "read_committed"  # Faust has no setting for it
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
         return consumer
+
+    async def seek_to_committed(self) -> Any:
+        return await self.call_thread(seek_to_committed, self._ensure_consumer())
 
     async def _fetch_records(
         self,
@@ -85,7 +92,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
             batched = cast(BatchConsumer, self.consumer).batched
-            return await fetched_records(fetcher, active_partitions, timeout or 0.0, batched)
+            return await fetched_records(fetcher, active_partitions, timeout or 0.0, batched, self._empty)
 
 
 class BatchConsumer(driver.Consumer):
@@ -139,7 +146,7 @@ class BatchConsumer(driver.Consumer):
             last.timestamp_type,
             None,  # headers belong to records, not to a batch
             None,
-            cast(Any, Records.of(found.records)),
+            cast(Any, Records.of(found.records, found.covers)),
             None,
             0,
             0,  # nobody asks how large the values are

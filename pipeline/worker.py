@@ -22,6 +22,7 @@ from pipeline.chain import StateError, sources
 from pipeline.changelog import FencedError
 from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
+from pipeline.lane import GapError, Lane
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
 from pipeline.ticks import Ticks
@@ -87,9 +88,27 @@ class Worker:
         lane = await self._lanes.at(place)
         if lane is None or not self._holds(event):  # a rebalance came while the state was read
             return
-        await lane.handle(event, event.message.value)
+        try:
+            await lane.handle(event, event.message.value)
+        except GapError as gap:
+            await self._close_gap(lane, event, gap)
         if place[0] == "traffic":
             self._ticks.saw(place[1], lane.time_us)
+
+    async def _close_gap(self, lane: Lane, event: Any, gap: GapError) -> None:
+        """Fetch again what was passed over; what the log no longer holds is named, and given up."""
+        tp = event.message.tp
+        earliest = (await self.app.consumer.earliest_offsets(tp))[tp]
+        if not self._holds(event):
+            return
+        if gap.begin <= earliest:
+            lost = f"records {gap.wanted} to {gap.begin - 1} were deleted before they were read"
+            logger.error("%s/%d: %s; the topic's retention is too short, or the worker was away too long", *tp, lost)
+            lane.pass_over(gap.begin)
+            await lane.handle(event, event.message.value)
+        else:
+            logger.warning("%s/%d: %s: it is fetched again", *tp, gap)
+            await self.app.consumer.seek(tp, gap.wanted)
 
     def _holds(self, event: Any) -> bool:
         generation = event.message.generation_id

@@ -1,10 +1,12 @@
 """`python -m tests.e2e.deaf FAULT ONCE worker ...`: a worker that has, once, what Faust and its client may get.
 
-FAULT is `fetch` (partition 0 of the traffic log is never fetched again) or `commit` (nothing is committed any more);
-ONCE is a file that this process leaves, so that the one after it is healthy.
+FAULT is `fetch` (partition 0 of the traffic log is never fetched again), `commit` (nothing is committed any more) or
+`drop` (of each partition's first fetches, every other one is thrown away). ONCE is a file that this process leaves, so
+that the one after it is healthy.
 """
 
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ from pipeline import cli, transport
 from topics.table import BY_ALIAS
 
 TRAFFIC = BY_ALIAS["traffic"].name
+DROPPED_AMONG = 6
 
 
 def _stop_fetching() -> None:
     fetch = transport.fetched_records
 
-    async def deaf(fetcher: Any, partitions: Any, timeout_s: float, batched: Any) -> Any:
+    async def deaf(fetcher: Any, partitions: Any, *how: Any) -> Any:
         heard = {tp for tp in partitions if (tp.topic, tp.partition) != (TRAFFIC, 0)}
-        return await fetch(fetcher, heard, timeout_s, batched)
+        return await fetch(fetcher, heard, *how)
 
     transport.fetched_records = deaf
 
@@ -28,7 +31,19 @@ def _stop_committing() -> None:
     transport.BatchConsumer._new_offset = lambda self, tp: None  # type: ignore[method-assign]
 
 
-FAULTS = {"fetch": _stop_fetching, "commit": _stop_committing}
+def _drop_fetches() -> None:
+    fetch, fetched = transport.fetched_records, defaultdict[Any, int](int)
+
+    async def dropping(*how: Any) -> Any:
+        found = await fetch(*how)
+        for tp in found:
+            fetched[tp] += 1
+        return {tp: each for tp, each in found.items() if fetched[tp] > DROPPED_AMONG or fetched[tp] % 2 == 0}
+
+    transport.fetched_records = dropping
+
+
+FAULTS = {"drop": _drop_fetches, "fetch": _stop_fetching, "commit": _stop_committing}
 
 if __name__ == "__main__":
     fault, once, *arguments = sys.argv[1:]

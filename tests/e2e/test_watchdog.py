@@ -1,10 +1,13 @@
-"""A worker whose partition is never fetched again, or whose commits stand still, says so and starts anew."""
+"""A worker whose partition is never fetched again, or whose commits stand still, says so and starts anew; one whose
+fetches get lost on the way fetches again."""
 
 import asyncio
+import contextlib
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +20,15 @@ from topics.table import BY_ALIAS
 from topics.traffic import Request
 
 TRAFFIC = BY_ALIAS["traffic"]
-RESTART_S_MAX = 60.0
+SAID_S_MAX = 60.0
 
 
-async def produce_until_restarted(address: str, log: Path) -> int:
-    """Requests to every partition, some each second, until the worker's log tells of a new start; how many."""
+async def produce_until_said(address: str, log: Path, words: str, times: int = 1) -> int:
+    """Requests to every partition, some each second, until the worker's log has these words so often; how many."""
     publisher, sent, encode = Publisher(address), 0, encoder(TRAFFIC)
     await publisher.start()
-    async with asyncio.timeout(RESTART_S_MAX):
-        while "starts anew" not in log.read_text(errors="replace"):  # noqa: ASYNC240 - a small file
+    async with asyncio.timeout(SAID_S_MAX):
+        while log.read_text(errors="replace").count(words) < times:  # noqa: ASYNC240 - a small file
             now_us = time.time_ns() // 1000
             requests = [
                 Request(
@@ -42,29 +45,45 @@ async def produce_until_restarted(address: str, log: Path) -> int:
 
 async def decided_when_all_are(address: str, sent: int) -> list[str]:
     """The requests that decisions are about, once there are as many as were sent."""
-    async with asyncio.timeout(RESTART_S_MAX):
+    async with asyncio.timeout(SAID_S_MAX):
         while len(decisions := once(await read_async(address, "decisions"))) < sent:  # noqa: ASYNC110 - of others
             await asyncio.sleep(0.5)
     return [decision.request for decision in decisions.values()]
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("fetch", "traffic.v1.*not fetched"), ("commit", "not committed")])
-def test_a_deaf_worker_starts_anew(fresh_broker: str, tmp_path: Path, fault: str, reason: str) -> None:
-    asyncio.run(create_topics(fresh_broker, PARTITIONS, 1))
-    log = tmp_path / "worker.log"
-    program = [sys.executable, "-m", "tests.e2e.deaf", fault, str(tmp_path / "once")]
+@contextlib.contextmanager
+def deaf_worker(
+    address: str, folder: Path, fault: str, *options: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A worker with a fault, and the file of what it says."""
+    asyncio.run(create_topics(address, PARTITIONS, 1))
+    log = folder / "worker.log"
+    program = [sys.executable, "-m", "tests.e2e.deaf", fault, str(folder / "once")]
     with log.open("wb") as sink:
-        worker = subprocess.Popen(
-            [*program, "worker", "--broker", fresh_broker, "--stuck-after", "4"], stdout=sink, stderr=sink
-        )
+        worker = subprocess.Popen([*program, "worker", "--broker", address, *options], stdout=sink, stderr=sink)
     try:
-        sent = asyncio.run(produce_until_restarted(fresh_broker, log))
-        decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
-        assert worker.poll() is None, "the same process goes on, as a new program"
+        yield worker, log
     finally:
         worker.terminate()
         worker.wait(30)
         print(log.read_text(errors="replace")[-5000:])  # noqa: T201 - pytest shows it when the test fails
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("fetch", "traffic.v1.*not fetched"), ("commit", "not committed")])
+def test_a_deaf_worker_starts_anew(fresh_broker: str, tmp_path: Path, fault: str, reason: str) -> None:
+    with deaf_worker(fresh_broker, tmp_path, fault, "--stuck-after", "4") as (worker, log):
+        sent = asyncio.run(produce_until_said(fresh_broker, log, "starts anew"))
+        decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
+        assert worker.poll() is None, "the same process goes on, as a new program"
     assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
     assert sum("starts anew" in line for line in log.read_text().splitlines()) == 1
     assert re.search(reason, log.read_text())
+
+
+def test_fetches_that_get_lost_on_the_way_are_fetched_again(fresh_broker: str, tmp_path: Path) -> None:
+    """In place, without a new start: the next fetch begins behind what the partition's lane wants."""
+    with deaf_worker(fresh_broker, tmp_path, "drop") as (_, log):
+        sent = asyncio.run(produce_until_said(fresh_broker, log, "it is fetched again", times=PARTITIONS))
+        decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
+    assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
+    assert "starts anew" not in log.read_text()

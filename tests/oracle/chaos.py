@@ -220,6 +220,7 @@ class Run:
         judgement.counts |= {
             "states restored": self._said("state restored"),
             "workers fenced": self._said("another worker has gone on") + self._said("another process holds it"),
+            "fetches lost and made again": self._said("it is fetched again"),
             "ends by themselves": sum(len(member.exits) for member in self.members.values()),
         }
         return judgement

@@ -8,7 +8,7 @@ from pipeline.chain import Chain, check_stages
 from pipeline.changelog import Changelog
 from pipeline.flow import STAGES
 from pipeline.intake import Intake, Raw, Records
-from pipeline.lane import Lane
+from pipeline.lane import GapError, Lane
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
 from tests.pipeline.test_intake import NOW_US, changed
@@ -53,3 +53,30 @@ def test_what_was_before_a_crash_is_not_processed_again() -> None:
         asyncio.run(resumed.handle(again, Records.of_rows([Raw(6, NOW_US, changed()), Raw(7, NOW_US, changed())]))) == 0
     )
     assert not resumed.closed
+
+
+def test_a_delivery_that_passes_records_over_is_left_alone_until_they_came() -> None:
+    """Nothing behind what is wanted is processed or committed."""
+    resumed, ahead, further, wanted = lane(), Batch(), Batch(), Batch()
+    resumed.chain.restore({}, position=7)
+    resumed = Lane(resumed.chain, Intake("traffic", "quota"), Publisher("127.0.0.1:1"), 0, 1, resumed._changelog)
+
+    def records(first: int, stop: int) -> Records:
+        return Records.of_rows([])._replace(offsets=[], covers=range(first, stop))
+
+    async def run() -> None:
+        with pytest.raises(GapError, match="begins at offset 9, and offset 8 was to come"):
+            await resumed.handle(ahead, records(9, 12))
+        with pytest.raises(GapError, match="begins at offset 12, and offset 8 was to come"):
+            await resumed.handle(further, records(12, 15))
+        assert not resumed._processed
+        await resumed.handle(wanted, records(8, 12))  # holds nothing that is new, as after an aborted transaction
+        await resumed.handle(further, records(12, 15))
+        assert resumed._processed == [wanted, further]
+        with pytest.raises(GapError):
+            await resumed.handle(ahead, records(20, 21))
+        resumed.pass_over(20)
+        await resumed.handle(ahead, records(20, 21))
+        assert resumed._processed == [wanted, further, ahead]
+
+    asyncio.run(run())

@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
+from pipeline.fetched import seek_to_committed
 from pipeline.kafka_admin import admin
 from tests.pipeline.transport_app import BUFFERED_MAX
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.broker
 PARTITIONS = 2
 WAIT_S_MAX = 60.0
 GROUP = "transport-test"
-TOPICS = ("batched", "plain", "slow")
+TOPICS = ("batched", "plain", "slow", "uncommitted")
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +145,30 @@ def test_a_slow_reader_holds_the_fetching_back(address: str, tmp_path: Path) -> 
         assert offsets(lines, partition) == list(range(1_500))
     outstanding = [int(line["values"][0]) for line in lines]
     assert max(outstanding) <= BUFFERED_MAX + 2  # in the buffer, in the agent's hand, and one before the buffer
+
+
+def test_seeking_back_without_any_commit_goes_to_the_beginning(address: str) -> None:
+    """aiokafka's own leaves the position where it is, so that what was fetched and thrown away never comes again."""
+
+    async def run() -> list[int]:
+        places = [TopicPartition("uncommitted", number) for number in range(PARTITIONS)]
+        async with producer(address) as plain:
+            for place in places:
+                for number in range(3):
+                    await plain.send_and_wait("uncommitted", b"value", str(number).encode(), partition=place.partition)
+        consumer = AIOKafkaConsumer(
+            "uncommitted",
+            bootstrap_servers=address,
+            group_id="nothing committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        async with consumer:
+            read = 0
+            while read < 3 * PARTITIONS:
+                read += sum(map(len, (await consumer.getmany(timeout_ms=1000)).values()))
+            await consumer.commit({places[0]: 2})
+            await seek_to_committed(consumer)
+            return [await consumer.position(place) for place in places]
+
+    assert asyncio.run(run()) == [2, 0]
