@@ -5,9 +5,11 @@ position   a restored lane does not skip what its state accounts for already
 increment  a slice that comes again is added to what it was, instead of replacing it
 fence      who held a lane before is not shut out from its changelog
 barrier    plans and throttles take effect when a worker hears of them, not at their place in the traffic log
+gap        a fetch that got lost is not noticed by what comes after it
 """
 
 import asyncio
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -19,8 +21,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 import pipeline.changelog
 import pipeline.lane
 import pipeline.stages.windows
+import pipeline.transport
 from pipeline import minutes
 from pipeline.chain import Chain
+from pipeline.fetched import fetched_records
+from pipeline.intake import Records
 from pipeline.publisher import Publisher
 from pipeline.stage import Batch, Output
 from pipeline.stages.relay import concerned
@@ -29,6 +34,7 @@ from topics.control import Relayed
 from topics.table import BY_ALIAS
 
 LATE_S = 1.0
+ONE_LOST_OF = 20
 
 
 def flush(_: str) -> None:
@@ -89,6 +95,17 @@ def barrier(broker: str) -> None:
     _replace(Chain, "step", at_once)
 
 
+def gap(_: str) -> None:
+    of, fetches = Records.of, itertools.count(1)
+
+    async def losing(*how: Any) -> Any:
+        found = await fetched_records(*how)
+        return {} if next(fetches) % ONE_LOST_OF == 0 else found
+
+    _replace(pipeline.transport, "fetched_records", losing)
+    _replace(Records, "of", lambda records, covers: of(records))
+
+
 async def _listen(broker: str, heard: list[Relayed]) -> None:
     topic = BY_ALIAS["control"]
     decode = decoder(topic)
@@ -112,5 +129,6 @@ MUTANTS: dict[str, Callable[[str], None]] = {
     "fence": fence,
     "increment": increment,
     "barrier": barrier,
+    "gap": gap,
 }
 """By name; called with the broker's address before the worker starts."""
