@@ -29,13 +29,15 @@ Fading means: Roberts, *Control chart tests based on geometric moving averages*,
 """
 
 import math
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from topics.records import MetricWindow, OrganisationTokens
+from topics.records import MetricWindow
 
 MEAN_DEVIATION_TO_SIGMA = math.sqrt(math.pi / 2)
+LOG_2 = math.log(2.0)
 
 
 class SurgeParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,12 +102,28 @@ class Surge(Struct, frozen=True):
     share_limit: float
 
 
+class _Pace(NamedTuple):
+    """How quickly fading means move: the least weight of a new value, and how many windows are counted at most."""
+
+    weight: float
+    windows_max: int
+
+
+class _Top(NamedTuple):
+    """One of the organisations that a window names: log(tokens) and log(share of the model's tokens)."""
+
+    organisation: str
+    tokens: int
+    level: float
+    share: float
+
+
 def surging(state: Organisations, window: MetricWindow, params: SurgeParams) -> list[Surge]:
     """The organisations that explain a rise of this window's tokens, largest excess first; changes nothing."""
     if state.learned < params.ready_after:
         return []
     total = window.input_tokens + window.output_tokens
-    found = [surge for top in _named(window) if (surge := _surge(state, top, total, window.requests, params))]
+    found = [surge for top in _tops(window, total) if (surge := _surge(state, top, total, window.requests, params))]
     return sorted(found, key=lambda surge: (surge.expected - surge.tokens, surge.organisation))
 
 
@@ -114,39 +132,36 @@ def learn(state: Organisations, window: MetricWindow, params: SurgeParams, usual
 
     Those not named any more are forgotten first when there are too many.
     """
-    tops, total = _named(window), window.input_tokens + window.output_tokens
+    known, tops = state.known, _tops(window, window.input_tokens + window.output_tokens)
     for top in tops:
-        _sum_up(state, top, total, params)
+        if (usual := known.get(top.organisation)) is not None:
+            known[top.organisation] = _summed(usual, top, params)
     if not tops or not usual_window:
         return
-    smallest = min(top.tokens for top in tops)
-    level, share = math.log(smallest), math.log(_share(smallest, total))
+    pace = _Pace(1.0 - 0.5 ** (1.0 / params.half_life), round(4 * params.half_life))
+    level, share = min(top.level for top in tops), min(top.share for top in tops)
     named = {top.organisation for top in tops}
-    for organisation, usual in state.known.items():
-        if organisation not in named and usual.level.mean > level:
-            state.known[organisation] = _moved(usual, level, share, params)
+    for organisation, usual in known.items():
+        if usual.level.mean > level and organisation not in named:
+            known[organisation] = _moved(usual, level, share, pace)
     for top in tops:
-        _learn_one(state, top, total, params)
-    state.least = _moved(state.least or Usual(Fading(level), Fading(share)), level, share, params)
+        _learn_one(state, top, params, pace)
+    state.least = _moved(state.least or Usual(Fading(level), Fading(share)), level, share, pace)
     state.learned += 1
-    for organisation in list(state.known)[: -params.organisations_max]:
-        del state.known[organisation]
+    for organisation in list(known)[: -params.organisations_max]:
+        del known[organisation]
 
 
-def _sum_up(state: Organisations, top: OrganisationTokens, total: int, params: SurgeParams) -> None:
-    usual = state.known.get(top.organisation)
-    if usual is not None:
-        state.known[top.organisation] = _summed(usual, top, total, params)
-
-
-def _summed(usual: Usual, top: OrganisationTokens, total: int, params: SurgeParams) -> Usual:
+def _summed(usual: Usual, top: _Top, params: SurgeParams) -> Usual:
     """With this window in its CUSUM and in the means of the last windows; what is usual stays."""
-    level, share = math.log(top.tokens), math.log(_share(top.tokens, total))
-    return replace(
-        usual,
-        cusum=_cusum(usual, level, params),
-        recent_level=_smoothed(usual.recent_level, usual.level.mean, level, params),
-        recent_share=_smoothed(usual.recent_share, usual.share.mean, share, params),
+    return Usual(
+        usual.level,
+        usual.share,
+        _cusum(usual, top.level, params),
+        _smoothed(usual.recent_level, usual.level.mean, top.level, params),
+        _smoothed(usual.recent_share, usual.share.mean, top.share, params),
+        usual.busiest,
+        usual.busiest_at,
     )
 
 
@@ -155,13 +170,13 @@ def _smoothed(recent: float | None, mean: float, value: float, params: SurgePara
     return start + params.recent_weight * (value - start)
 
 
-def _learn_one(state: Organisations, top: OrganisationTokens, total: int, params: SurgeParams) -> None:
-    level, share = math.log(top.tokens), math.log(_share(top.tokens, total))
+def _learn_one(state: Organisations, top: _Top, params: SurgeParams, pace: _Pace) -> None:
+    level, share = top.level, top.share
     usual = state.known.pop(top.organisation, None)  # so that the most recently named are last
     usual = usual or state.least or Usual(Fading(level), Fading(share))
     if state.learned >= params.ready_after:
         level, share = _winsorised(usual.level, level, params), _winsorised(usual.share, share, params)
-    moved = _moved(usual, level, share, params)
+    moved = _moved(usual, level, share, pace)
     if moved.level.mean >= _busiest(state, usual, params):
         moved = replace(moved, busiest=moved.level.mean, busiest_at=state.learned)
     state.known[top.organisation] = moved
@@ -169,32 +184,18 @@ def _learn_one(state: Organisations, top: OrganisationTokens, total: int, params
 
 def _busiest(state: Organisations, usual: Usual, params: SurgeParams) -> float:
     """The highest that its mean has been, halved every `busy_half_life` windows since."""
-    return usual.busiest - (state.learned - usual.busiest_at) * math.log(2.0) / params.busy_half_life
+    return usual.busiest - (state.learned - usual.busiest_at) * LOG_2 / params.busy_half_life
 
 
-def _surge(
-    state: Organisations, top: OrganisationTokens, total: int, requests: int, params: SurgeParams
-) -> Surge | None:
+def _surge(state: Organisations, top: _Top, total: int, requests: int, params: SurgeParams) -> Surge | None:
     usual = _usual(state, top.organisation)
-    if usual is None:
+    if usual is None or top.level <= usual.level.mean or top.share <= usual.share.mean:
         return None
-    level, share = math.log(top.tokens), math.log(_share(top.tokens, total))
-    if level <= usual.level.mean or share <= usual.share.mean:
-        return None
-    now = _summed(usual, top, total, params)
     few = params.count_variance * total / max(requests, 1) / math.exp(usual.level.mean)
     limit = usual.level.mean + params.sigmas * math.hypot(_sigma(usual.level, params), math.sqrt(few))
     share_limit = usual.share.mean + params.share_sigmas * math.hypot(_sigma(usual.share, params), math.sqrt(few))
-    at_once = level > limit and share > share_limit and _matters(state, usual, level, total, params)
-    steadily = (
-        now.cusum > params.limit
-        and now.recent_share is not None
-        and now.recent_level is not None
-        and now.recent_level > usual.level.mean + _narrowed(params) * (limit - usual.level.mean)
-        and now.recent_share > usual.share.mean + _narrowed(params) * (share_limit - usual.share.mean)
-        and _matters(state, usual, now.recent_level, total, params)
-    )
-    if not (at_once or steadily):
+    at_once = top.level > limit and top.share > share_limit and _matters(state, usual, top.level, total, params)
+    if not (at_once or _steadily(state, usual, top, total, limit, share_limit, params)):
         return None
     expected, share_expected = math.exp(usual.level.mean), math.exp(usual.share.mean)
     return Surge(
@@ -202,9 +203,24 @@ def _surge(
         top.tokens,
         expected,
         math.exp(limit),
-        math.exp(share),
+        math.exp(top.share),
         min(share_expected, 1.0),
         min(math.exp(share_limit), 1.0),
+    )
+
+
+def _steadily(
+    state: Organisations, usual: Usual, top: _Top, total: int, limit: float, share_limit: float, params: SurgeParams
+) -> bool:
+    """The CUSUM with this window, and both questions asked of the last windows' means, this one's in them."""
+    if _cusum(usual, top.level, params) <= params.limit:
+        return False
+    level = _smoothed(usual.recent_level, usual.level.mean, top.level, params)
+    share = _smoothed(usual.recent_share, usual.share.mean, top.share, params)
+    return (
+        level > usual.level.mean + _narrowed(params) * (limit - usual.level.mean)
+        and share > usual.share.mean + _narrowed(params) * (share_limit - usual.share.mean)
+        and _matters(state, usual, level, total, params)
     )
 
 
@@ -219,16 +235,16 @@ def _matters(state: Organisations, usual: Usual, level: float, total: int, param
     return level >= usually + math.log(params.times_min) and excess >= params.share_min * max(total - excess, 1.0)
 
 
-def _named(window: MetricWindow) -> list[OrganisationTokens]:
-    return [top for top in window.top_organisations if top.tokens > 0]
+def _tops(window: MetricWindow, total: int) -> list[_Top]:
+    return [
+        _Top(top.organisation, top.tokens, math.log(top.tokens), math.log(top.tokens / max(total, top.tokens, 1)))
+        for top in window.top_organisations
+        if top.tokens > 0
+    ]
 
 
 def _usual(state: Organisations, organisation: str) -> Usual | None:
     return state.known.get(organisation) or state.least
-
-
-def _share(tokens: int, total: int) -> float:
-    return tokens / max(total, tokens, 1)
 
 
 def _sigma(fading: Fading, params: SurgeParams) -> float:
@@ -246,15 +262,23 @@ def _cusum(usual: Usual, level: float, params: SurgeParams) -> float:
     return min(max(0.0, usual.cusum + z - params.slack), 2.0 * params.limit)
 
 
-def _moved(usual: Usual, level: float, share: float, params: SurgeParams) -> Usual:
-    return replace(usual, level=_faded(usual.level, level, params), share=_faded(usual.share, share, params))
+def _moved(usual: Usual, level: float, share: float, pace: _Pace) -> Usual:
+    return Usual(
+        _faded(usual.level, level, pace),
+        _faded(usual.share, share, pace),
+        usual.cusum,
+        usual.recent_level,
+        usual.recent_share,
+        usual.busiest,
+        usual.busiest_at,
+    )
 
 
-def _faded(fading: Fading, value: float, params: SurgeParams) -> Fading:
+def _faded(fading: Fading, value: float, pace: _Pace) -> Fading:
     """One step of the fading means; the first windows count as a plain mean, so that nothing rests on the first."""
-    weight = max(1.0 - 0.5 ** (1.0 / params.half_life), 1.0 / (fading.windows + 1))
+    weight, off = max(pace.weight, 1.0 / (fading.windows + 1)), value - fading.mean
     return Fading(
-        mean=fading.mean + weight * (value - fading.mean),
-        deviation=fading.deviation + weight * (abs(value - fading.mean) - fading.deviation),
-        windows=min(fading.windows + 1, round(4 * params.half_life)),
+        fading.mean + weight * off,
+        fading.deviation + weight * (abs(off) - fading.deviation),
+        min(fading.windows + 1, pace.windows_max),
     )

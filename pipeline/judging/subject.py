@@ -15,6 +15,8 @@ from pipeline.judging.metrics import FORECAST, INDEX
 from pipeline.judging.track import Track
 from topics.records import Forecast, MetricWindow
 
+COLUMNS = np.array([INDEX[measure.metric] for measure in FORECAST])
+
 
 class Filter(Struct, tag="filter"):
     """What has been learnt of one model, but for its history. `hours`, `days`: the keys of what is kept of it;
@@ -54,9 +56,10 @@ def rows_of(past: Past, model: Filter, windows: int) -> tuple[Array, NDArray[np.
     """[FORECAST, windows] with the newest last, NaN before a metric's history counts; and what was anomalous in it."""
     missing = windows - len(past.flags)
     values = np.full((len(FORECAST), windows), np.nan)
+    values[:, missing:] = past.values.T[COLUMNS]
+    for row, measure in enumerate(FORECAST):
+        if (begin := model.tracks[measure.metric].since - past.first) > 0:
+            values[row, missing : missing + begin] = np.nan
     flagged = np.zeros((len(FORECAST), windows), dtype=bool)
-    for i, measure in enumerate(FORECAST):
-        column, begin = INDEX[measure.metric], max(model.tracks[measure.metric].since - past.first, 0)
-        values[i, missing + begin :] = past.values[begin:, column]
-        flagged[i, missing:] = past.flags >> column & 1
+    flagged[:, missing:] = past.flags >> COLUMNS[:, None] & 1
     return values, flagged
