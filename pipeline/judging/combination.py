@@ -36,10 +36,14 @@ def windows_needed(params: CombinationParams) -> int:
     return params.forest.history_max + params.forest.refit_every
 
 
+def due(model: str, learned: int, params: CombinationParams) -> bool:
+    """Whether the window after the `learned`-th is the first of another forest; a model's first is not hurried."""
+    return learned > params.forest.ready_after and learned == _grown_at(model, learned, params)
+
+
 def prepare(past: Past, model: str, learned: int, params: CombinationParams) -> None:
-    """Grow the model's forest if one is due in this window; its first waits until it is needed."""
-    if learned > params.forest.ready_after and learned == _grown_at(model, learned, params):
-        _forest(past, model, learned, params)
+    """Grow the forest in force at the next window, unless it is remembered."""
+    _forest(past, model, learned, params)
 
 
 def judge(

@@ -1,4 +1,8 @@
-"""Takes judged windows in: forecasts, thresholds, profiles, history; and learns anew what is due."""
+"""Takes judged windows in: forecasts, thresholds, profiles, history; and learns anew what is due.
+
+No decision waits for what is learnt anew: it is done after the window, when the model's next ten seconds come, or
+before its next window where none do. The numbers are the same, since nothing that fits read is learnt in between.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +23,7 @@ from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, trials
 from pipeline.judging.organisations import Organisations, SurgeParams
 from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.price import Price, PriceParams
-from pipeline.judging.subject import Found, Subject
+from pipeline.judging.subject import Filter, Found, Subject
 from pipeline.judging.track import TrackParams
 from pipeline.stage import State
 from topics.fields import HOUR_US, MINUTE_US
@@ -48,7 +52,7 @@ class Learning:
         self._effects = effects
 
     def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
-        """Take all windows in, but for a model's first; then what is due is learnt anew."""
+        """Take all windows in, but for a model's first, and note what is due to be learnt anew."""
         opened = np.repeat([subject.model.opened for subject in subjects], len(FORECAST))
         silent = look.off < -track.SILENCE
         due = look.bank.learn(np.where(opened & ~silent, look.value, np.nan))
@@ -63,9 +67,16 @@ class Learning:
                 self._keep(state, subject, look, at * len(FORECAST), one)
             model.opened, model.last_start_us = True, subject.window.start_us
         for row in due:
-            self._relearn(state, subjects[row // len(FORECAST)], row % len(FORECAST))
+            subjects[row // len(FORECAST)].model.due.append(row % len(FORECAST))
         for subject in subjects:
             state.put(f"filter/{subject.window.model}", subject.model)
+
+    def catch_up(self, state: State[Any], name: str, model: Filter) -> bool:
+        """Learn anew what is due; whether anything was. To be called before a model's next window at the latest."""
+        due, model.due = model.due, []
+        for metric in due:
+            self._relearn(state, name, model, metric)
+        return bool(due)
 
     def _learn_organisations(self, state: State[Any], subject: Subject, found: Found) -> None:
         users = state.get(f"organisations/{subject.window.model}") or Organisations()
@@ -156,9 +167,8 @@ class Learning:
             season.believe(state, name, model.slot, [one.trust for one in tracks])
         model.slot = slot
 
-    def _relearn(self, state: State[Any], subject: Subject, i: int) -> None:
+    def _relearn(self, state: State[Any], name: str, model: Filter, i: int) -> None:
         """One metric's profile from the days kept, and its ARIMA from what the last hours were above it."""
-        name, model = subject.window.model, subject.model
         one, column = model.tracks[FORECAST[i].metric], INDEX[FORECAST[i].metric]
         if self.params.seasonal and season.relearn(state, name, model.days, i, model.slot):
             profile, weight = season.profile_of(state, name, i), one.trust.weight

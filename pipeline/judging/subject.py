@@ -20,7 +20,8 @@ COLUMNS = np.array([INDEX[measure.metric] for measure in FORECAST])
 
 class Filter(Struct, tag="filter"):
     """What has been learnt of one model, but for its history. `hours`, `days`: the keys of what is kept of it;
-    `slot`: the five minutes, counted from the epoch, that are not over yet."""
+    `slot`: the five minutes, counted from the epoch, that are not over yet. `due`: which of FORECAST are to be learnt
+    anew before the next window."""
 
     tracks: dict[str, Track]
     rate: RateState
@@ -31,6 +32,7 @@ class Filter(Struct, tag="filter"):
     days: list[int] = []
     slot: int = -1
     accumulated: float = 0.0  # CUSUM of errors
+    due: list[int] = []
 
 
 class Subject(NamedTuple):

@@ -163,6 +163,7 @@ class Detection:
         known: Filter | None = state.get(f"filter/{moment.model}")
         if fast is None or known is None or moment.start_us <= fast.last_start_us:
             return []
+        self._between(state, moment.model, known)
         found = self._fast.look(fast, moment, Rate(self.params.rate, known.rate))
         state.put(f"fast/{moment.model}", fast)
         if not found:
@@ -177,6 +178,14 @@ class Detection:
         )
         published = [Output(offset, "anomalies", moment.model, anomaly) for anomaly in anomalies]
         return [*published, Output(offset, "judged", moment.model, passed)]
+
+    def _between(self, state: State[Any], name: str, model: Filter) -> None:
+        """What a window need not wait for: fits and forests that are due before the next."""
+        if self._learning.catch_up(state, name, model):
+            state.put(f"filter/{name}", model)
+        if combination.due(name, model.learned, self.params.combination):
+            past = history.recent(state, name, model.hours, model.learned, self._windows_max)
+            combination.prepare(past, name, model.learned, self.params.combination)
 
     def _judge(self, state: State[Any], partition: int, group: dict[str, tuple[int, MetricWindow]]) -> list[Output]:
         """Judge windows of different models together and empty the group."""
@@ -218,6 +227,7 @@ class Detection:
         if window.start_us <= model.last_start_us:
             return None
         if model.opened:
+            self._learning.catch_up(state, name, model)
             self._settle(state, model, window)
         past = history.recent(state, name, model.hours, model.learned, self._windows_max)
         return Subject(window, model, past, [measure.read(window) for measure in FORECAST])
@@ -310,7 +320,9 @@ class Detection:
     def _of_all(self, subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Finding]:
         """What the forest finds, asked only where some metric stands out."""
         params = self.params.combination
-        combination.prepare(subject.past, subject.window.model, subject.model.learned, params)
+        name, learned = subject.window.model, subject.model.learned
+        if combination.due(name, learned, params):
+            combination.prepare(subject.past, name, learned, params)
         out = {
             measure.metric: look.sigmas[first + i]
             for i, measure in enumerate(FORECAST)
@@ -323,8 +335,7 @@ class Detection:
         values: dict[str, float | None] = {COUNTED: None if errors is None else errors.actual}
         values |= {measure.metric: look.value_of(first + i) for i, measure in enumerate(FORECAST)}
         window = [values[metric] for metric in COMBINED_OF]
-        most, name = max(out, key=out.__getitem__), subject.window.model
-        rare = combination.judge(subject.past, name, subject.model.learned, window, most, params)
+        rare = combination.judge(subject.past, name, learned, window, max(out, key=out.__getitem__), params)
         return [] if rare is None else [rare]
 
     def _settle(self, state: State[Any], model: Filter, window: MetricWindow) -> None:

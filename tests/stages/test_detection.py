@@ -199,6 +199,22 @@ def test_a_window_is_judged_once() -> None:
     assert state.values["filter/m-large"].learned == learned
 
 
+def test_what_is_due_is_learnt_between_windows_or_else_before_the_next() -> None:
+    whole, plain = windows(13, 125), State[Any]()
+    waiting = State[Any]()
+    for place, window in enumerate(whole):
+        if place and plain.values["filter/m-large"].due:
+            break
+        stepped([window], plain)
+        stepped([window], waiting)
+    assert waiting.values["filter/m-large"].due
+    stepped(moments("m-large", window.start_us, [(25, 25, 0)]), plain)
+    assert plain.values["filter/m-large"].due == []
+    assert plain.values["filter/m-large"] != waiting.values["filter/m-large"]
+    assert judgements(stepped([window], plain)) == judgements(stepped([window], waiting))
+    assert plain.values["filter/m-large"] == waiting.values["filter/m-large"]
+
+
 def hits(seed: int) -> tuple[int, int, int]:
     """Incidents, those detected, and false alarms in one seeded run of all five kinds."""
     happened, minutes = planned(seed)
