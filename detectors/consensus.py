@@ -71,9 +71,14 @@ class Consensus(msgspec.Struct, frozen=True):
     votes: tuple[Vote, ...]
 
 
+QUIET = Consensus(confirmed=False, weight=0, windows=0, votes=())
+
+
 def step(state: ConsensusState, params: ConsensusParams, votes: Iterable[Vote]) -> tuple[ConsensusState, Consensus]:
     """Take in one window's votes (none is a window too); repeated votes count once."""
     distinct = tuple(sorted(set(votes)))
+    if not distinct and len(state.counted) == params.windows_of and True not in state.counted:
+        return state, QUIET  # as it is nearly always: the same as below, in a tenth of the time
     weight = weigh(params, distinct)
     counted = (*state.counted, weight >= params.votes_min)[-params.windows_of :]
     windows = sum(counted)

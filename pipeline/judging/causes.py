@@ -67,7 +67,7 @@ class Sums(Struct):
     def answers(self) -> float:
         return max(self.completions - self.errors, 0.0)
 
-    def blend(self, keep: float, other: "Sums", weight: float) -> None:
+    def blend(self, keep: float, other: "Sums | Part", weight: float) -> None:
         """Become keep · self + weight · other."""
         self.requests = keep * self.requests + weight * other.requests
         self.completions = keep * self.completions + weight * other.completions
@@ -76,6 +76,7 @@ class Sums(Struct):
         self.duration_us = keep * self.duration_us + weight * other.duration_us
 
 
+NOTHING = Sums()
 Table = dict[str, dict[str, Sums]]
 """Dimension -> value -> sums."""
 
@@ -125,28 +126,29 @@ def _whole(window: MetricWindow) -> Sums:
 
 def _blend(table: Table, window: MetricWindow, keep: float, weight: float, params: CauseParams) -> None:
     for dimension in DIMENSIONS:
-        parts = {part.value: part for part in window.parts if part.dimension == dimension}
         known = table.setdefault(dimension, {})
+        parts = {part.value: part for part in window.parts if part.dimension == dimension} if window.parts else {}
         unnamed = _least(list(parts.values()))
         tokens = {top.organisation: top.tokens for top in window.top_organisations if dimension == ORGANISATION}
         for value in (*parts, *tokens):
-            known.setdefault(value, Sums())
+            if value not in known:
+                known[value] = Sums()
         for value, sums in known.items():
-            part = parts.get(value)
-            now = _sums(part) if part else _at_most(unnamed, sums)
-            now.tokens = max(now.tokens, tokens.get(value, 0))
+            now = parts.get(value) or (NOTHING if unnamed is None else _at_most(unnamed, sums))
+            if (used := tokens.get(value, 0)) > now.tokens:
+                now = Sums(now.requests, now.completions, now.errors, used, now.duration_us)
             sums.blend(keep, now, weight)
         if len(known) > params.values_max:
             heaviest = sorted(known, key=lambda value: (-_weight(known[value]), value))
             table[dimension] = {value: known[value] for value in heaviest[: params.values_max]}
 
 
-def _least(parts: list[Part]) -> Sums:
-    """The most that a part can have contributed which is not named."""
-    return _sums(min(parts, key=weight_of)) if len(parts) >= PARTS_MAX else Sums()
+def _least(parts: list[Part]) -> Part | None:
+    """The most that a part can have contributed which is not named; None: nothing."""
+    return min(parts, key=weight_of) if len(parts) >= PARTS_MAX else None
 
 
-def _at_most(limit: Sums, usual: Sums) -> Sums:
+def _at_most(limit: Part, usual: Sums) -> Sums:
     return Sums(
         min(limit.requests, usual.requests),
         min(limit.completions, usual.completions),
@@ -154,10 +156,6 @@ def _at_most(limit: Sums, usual: Sums) -> Sums:
         min(limit.tokens, usual.tokens),
         min(limit.duration_us, usual.duration_us),
     )
-
-
-def _sums(part: Part) -> Sums:
-    return Sums(part.requests, part.completions, part.errors, part.tokens, part.duration_us)
 
 
 def _weight(sums: Sums) -> float:

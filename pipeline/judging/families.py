@@ -119,6 +119,8 @@ def direction(anomaly: Anomaly) -> int:
 
 def leading(family: Family, judged: Judged | Sudden) -> list[Anomaly]:
     """What in this window speaks for the family itself; for `combined`, the multivariate finding when nobody leads."""
+    if not judged.anomalies:
+        return []
     if family.leads:
         return [a for a in judged.anomalies if (a.metric, direction(a)) in family.leads]
     if any(leading(other, judged) for other in FAMILIES if other.leads):

@@ -118,7 +118,10 @@ def take(case: Case, alert: Alert) -> None:
     case.started_us = min(case.started_us, alert.started_us)
     known = case.members.get(alert.alert)
     cause = first_cause(alert) if alert.causes or known is None else known.cause
-    case.members[alert.alert] = Member(alert.model, alert.kind, alert.severity, alert.status, alert.started_us, cause)
+    member = Member(alert.model, alert.kind, alert.severity, alert.status, alert.started_us, cause)
+    if member == known:
+        return  # nothing below would change: most updates of an alert tell the same, and a case has many
+    case.members[alert.alert] = member
     case.severity = max(case.severity, alert.severity, key=lambda severity: RANK[severity])
     case.cause = _cause(case)
     if case.open_alerts:

@@ -103,9 +103,9 @@ class _Turn:
         return Case(name, alert.started_us, alert.time_us)
 
     def _take(self, case: Case, alert: Alert) -> None:
-        before = grouping.essence(case)
         new, ended = not case.members, case.ended_us is not None
         joins = alert.alert not in case.members
+        before = () if joins else grouping.essence(case)
         grouping.take(case, alert)
         self.names.incidents[alert.alert] = case.incident
         self.state.put(f"case/{case.incident}", case)
