@@ -56,5 +56,5 @@ def newest_of(values: Array, wanted: int, skip: int = 0) -> Array:
     [[nan, 2.0, nan, 3.0, nan]]
     """
     known = values == values
-    age = np.cumsum(known[:, ::-1], axis=1)[:, ::-1]  # 1 for the newest value of a row
+    age = np.cumsum(known[:, ::-1], axis=1, dtype=np.int32)[:, ::-1]  # 1 for the newest value of a row
     return np.where(known & (age > skip) & (age <= skip + wanted), values, np.nan)

@@ -19,7 +19,7 @@ from pipeline.judging.metrics import FORECAST
 from pipeline.stage import State
 
 UNIT = 1_000.0
-MISSING = np.iinfo(np.int16).min
+MISSING = int(np.iinfo(np.int16).min)
 WIDTH = SLOTS + HOURS
 NOISE_UNIT = 10_000.0
 KINDS = 2
@@ -86,9 +86,9 @@ def close_slot(
     packed = _packed(state, model, day)
     for row, one in zip(packed, sums, strict=True):
         if one.values:
-            row[of_day] = np.clip(round(UNIT * one.value / one.values), MISSING + 1, -MISSING - 1)
+            row[of_day] = _bounded(UNIT * one.value / one.values, MISSING + 1)
         if hour_over and one.errors:
-            row[SLOTS + of_day // LAG] = np.clip(round(NOISE_UNIT * one.error / one.errors), 0, -MISSING - 1)
+            row[SLOTS + of_day // LAG] = _bounded(NOISE_UNIT * one.error / one.errors, 0)
             one.error, one.errors = 0.0, 0
         one.value, one.values = 0.0, 0
     state.put(_day(model, day), Day(packed.tobytes()))
@@ -97,6 +97,11 @@ def close_slot(
         if old < day - DAYS_MAX:
             state.drop(_day(model, old))
     return [known for known in kept if known >= day - DAYS_MAX]
+
+
+def _bounded(value: float, least: int) -> int:
+    """The nearest whole number that an int16 can hold and that does not mean missing."""
+    return min(max(round(value), least), -MISSING - 1)
 
 
 def believe(state: State[Any], model: str, slot: int, trusts: list[Trust]) -> None:
