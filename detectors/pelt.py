@@ -34,7 +34,7 @@ import numpy as np
 
 from detectors.base import ABSTAIN, Detector, Verdict, finite, sigmas_between, squash
 from detectors.robust import MAD_TO_SIGMA, median
-from detectors.rows import median_of, sigma_of
+from detectors.rows import Array
 
 
 class PeltParams(msgspec.Struct, frozen=True):
@@ -146,8 +146,17 @@ def spread_of_neighbours(values: Sequence[float]) -> float:
     >>> round(spread_of_neighbours([0.0, 1.0, 0.0, 2.0, 1.0, 0.0]), 2)
     1.05
     """
-    differences = np.diff(np.array(values))[None, :]
-    if not differences.size:
+    differences = np.diff(np.array(values))
+    n = len(differences)
+    if not n:
         return 0.0
-    typical = MAD_TO_SIGMA * float(median_of(np.abs(differences))[0])
-    return max(typical, 0.5 * float(sigma_of(differences)[0])) / math.sqrt(2.0)
+    distance = differences - _median(differences)
+    mean = float(distance.sum()) / n
+    deviation = math.sqrt(max(float((distance * distance).sum()) / n - mean * mean, 0.0))
+    typical = MAD_TO_SIGMA * _median(np.abs(differences))
+    return max(typical, 0.5 * max(MAD_TO_SIGMA * _median(np.abs(distance)), 0.5 * deviation)) / math.sqrt(2.0)
+
+
+def _median(values: Array) -> float:
+    ordered = np.sort(values)
+    return float(0.5 * ordered[(len(ordered) - 1) // 2] + 0.5 * ordered[len(ordered) // 2])

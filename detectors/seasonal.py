@@ -165,14 +165,14 @@ def profile_at(profile: NDArray[np.floating[Any]], times_us: int | NDArray[np.in
 
     profile  [..., kind, slot of the day]; the answer has the moments' shape in place of the last two dimensions
     """
-    slot, within = np.divmod(np.asarray(times_us, dtype=np.int64) - SLOT_US // 2, SLOT_US)
+    slot, within = divmod(times_us - SLOT_US // 2, SLOT_US)
     share = within / SLOT_US
     return np.asarray(_slot(profile, slot) * (1.0 - share) + _slot(profile, slot + 1) * share)
 
 
-def _slot(profile: NDArray[np.floating[Any]], slot: NDArray[np.int64]) -> Array:
-    day, of_day = np.divmod(slot, SLOTS)
-    kind = np.where((day + EPOCH_WEEKDAY) % WEEK >= WORKING_DAYS, WEEKEND, WORKING)
+def _slot(profile: NDArray[np.floating[Any]], slot: int | NDArray[np.int64]) -> Array:
+    day, of_day = divmod(slot, SLOTS)
+    kind = WORKING + (WEEKEND - WORKING) * ((day + EPOCH_WEEKDAY) % WEEK >= WORKING_DAYS)
     return np.asarray(profile[..., kind, of_day], dtype=np.float64)
 
 
