@@ -17,7 +17,7 @@ from pipeline.settings import Settings, SettingsError, load
 from replay.event import ReplayError
 from replay.scenarios.judging import Verdict, summarise
 from replay.scenarios.running import Closed, naive_verdict, verdicts, windows, write
-from replay.scenarios.table import show
+from replay.scenarios.table import show, show_wrong
 from replay.scenarios.world import WEEKS_MAX, Scenario
 
 PROCESSES_MAX = 2
@@ -47,7 +47,8 @@ def _do(given: argparse.Namespace) -> None:
 
 
 def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool, output: Path | None) -> None:
-    """Make every seed's windows, at most PROCESSES_MAX at a time, judge them together, and print the table."""
+    """Make every seed's windows, at most PROCESSES_MAX at a time, judge them together, and print the table
+    and what went wrong."""
     scenarios = [Scenario(seed, weeks) for seed in chosen]
     found: dict[str, list[Verdict]] = {}
     with ProcessPoolExecutor(PROCESSES_MAX) as pool, Progress(console=Console(stderr=True)) as bars:
@@ -65,6 +66,7 @@ def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool,
             found["naive"] = [recipe.result() for recipe in recipes]
     summaries = {name: summarise(own) for name, own in found.items()}
     show(Console(), summaries)
+    show_wrong(Console(), found["tidegate"])
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(msgspec.json.format(msgspec.json.encode({"summaries": summaries, "verdicts": found})))

@@ -1,11 +1,15 @@
-"""The evaluation as people read it: one table of kinds and difficulties, and a line for each summary."""
+"""The evaluation as people read it: one table of kinds and difficulties, a line for each summary, and what went wrong:
+every false alarm with what it said, and every incident that was missed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from replay.scenarios.judging import Row, Summary
+from replay.scenarios.judging import Row, Summary, Verdict
+from topics.codec import rfc3339
+
+WRONG_MAX = 60  # lines of either list; the JSON of `--output` has all
 
 
 def show(console: Console, summaries: Mapping[str, Summary]) -> None:
@@ -21,6 +25,23 @@ def show(console: Console, summaries: Mapping[str, Summary]) -> None:
     console.print(table)
     for name, one in summaries.items():
         console.print(f"{name}: {sentence(one)}")
+
+
+def show_wrong(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """Print the false alarms of a run, each with its first sentence, and the incidents it missed."""
+    false = [(verdict.seed, one) for verdict in verdicts for one in verdict.false]
+    for seed, one in false[:WRONG_MAX]:
+        taken_back = ", taken back" if one.withdrawn else ""
+        blamed = f" [{', '.join(one.causes)}]" if one.causes else ""
+        head = f"false: seed {seed}, {rfc3339(one.opened_us)}, {one.model}, {one.kind}, {one.severity}{taken_back}"
+        console.print(f"{head}: {one.summary}{blamed}", markup=False, highlight=False)
+    missed = [(verdict.seed, one.label) for verdict in verdicts for one in verdict.findings if not one.alerts]
+    for seed, label in missed[:WRONG_MAX]:
+        head = f"missed: seed {seed}, {label.start}, {label.target}, {label.kind}, {label.difficulty}"
+        console.print(f"{head}, until {label.end}", markup=False, highlight=False)
+    left_out = max(len(false) - WRONG_MAX, 0) + max(len(missed) - WRONG_MAX, 0)
+    if left_out:
+        console.print(f"{left_out} more are in the JSON of --output.")
 
 
 def _cells(row: Row) -> list[str]:

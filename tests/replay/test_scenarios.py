@@ -1,11 +1,14 @@
 """The labelled weeks: the seed says all, each kind does what it says, and scoring counts what it should."""
 
 import math
+from io import StringIO
 from itertools import islice, pairwise
+from typing import cast
 
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pipeline.merging import merged_window
 from pipeline.sketch import check_record
@@ -19,6 +22,7 @@ from replay.scenarios.kinds import DIFFICULTIES, KINDS, Made, Scene
 from replay.scenarios.plan import WARM_UP_MINUTES
 from replay.scenarios.requests import DAY_SLICES, Requests, draw
 from replay.scenarios.running import opened
+from replay.scenarios.table import show_wrong
 from replay.scenarios.world import PARTITIONS, START_US, Scenario
 from topics.control import Relayed
 from topics.fields import MINUTE_US
@@ -244,6 +248,20 @@ def test_scoring_by_hand() -> None:
     assert summary.precision == pytest.approx(38 / 40)
     assert summary.delay_median == pytest.approx(2.0)
     assert summary.false_per_model_week == pytest.approx(2 / (4 * 6 / 7))
+
+
+def test_what_went_wrong_is_told_one_by_one() -> None:
+    scenario, console = Scenario(11), Console(file=StringIO(), width=500)
+    said = alert(scenario.models[0], WARM_UP_MINUTES + 3, severity="info", summary="Nothing.", causes=("tier=free",))
+    verdict = judge(scenario, [said])
+    assert verdict.false == (said,)
+    show_wrong(console, [verdict])
+    first, *missed = cast(StringIO, console.file).getvalue().splitlines()
+    assert first == "false: seed 11, 2026-06-02T00:03:00.000000Z, tide-70b, error_burst, info: Nothing. [tier=free]"
+    assert len(missed) == len(scenario.labels)
+    assert all(
+        line.startswith(f"missed: seed 11, {one.start}") for line, one in zip(missed, scenario.labels, strict=True)
+    )
 
 
 def test_an_alert_is_counted_once_and_at_its_gravest() -> None:
