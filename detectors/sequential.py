@@ -77,17 +77,19 @@ class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Level(msgspec.Struct):
-    """How many events a step usually has, and how irregularly they come."""
+    """How many events a step usually has, and how irregularly they come; `most`: expect no more than that."""
 
     learned: int = 0
     fast: float = 0.0
     slow: float = 0.0
     dispersion: float = 1.0
+    most: float | None = None
 
     @property
     def usual(self) -> float:
-        """Events a step; the lower of the two means."""
-        return min(self.fast, self.slow)
+        """Events a step; the lower of the two means, and no more than `most`."""
+        lower = min(self.fast, self.slow)
+        return lower if self.most is None else min(lower, self.most)
 
 
 class Failures(msgspec.Struct):

@@ -103,14 +103,15 @@ class Learning:
         for i, measure in enumerate(FORECAST):
             one, row = model.tracks[measure.metric], first + i
             one.cusum = float(look.cusum[row])
-            track.learn(one, measure.metric in found.by_metric, bool(look.beyond[row]), len(sources) < 2, params)
+            seen, level = measure.metric in found.by_metric, float(look.level[row])
+            track.learn(one, seen, bool(look.beyond[row]), len(sources) < 2, params, level, model.learned)
             moved = look.may_have_broken[row] or one.run >= params.relearn_after
             one.newest = self._break_of(subject, i, look.value_of(row)) if moved else None
             if track.is_news(one.newest, measure, params.pelt, self._effects[measure.metric]):
                 breaks.append(measure.metric)
             track.start_over(one, one.newest, model.learned + 1, params)
         if found.errors is not None:
-            model.accumulated = found.errors.accumulated
+            model.piled = found.errors.piled
             Rate(self.rate, model.rate).learn((subject.window.errors, trials(subject.window)))
         return breaks
 

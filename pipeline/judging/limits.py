@@ -7,7 +7,9 @@ the rate p1 = p0 + `effect` against the highest tolerated rate p0, adds up to a 
 
 With h = 12 and no more errors than tolerated, it is over h by chance once in e^12 windows or less (sources:
 `detectors.sequential`). 2.5 points more among 300 answers a minute are found in three or four windows, where no single
-one of them is out of the ordinary at one in 100,000.
+one of them is out of the ordinary at one in 100,000. Once it has been over h, a fall by `over` from where it was
+highest ends it, S = 0: evidence for the tolerated rate of 20 to 1 (3 nats). Without that, what an incident had added up
+spoke on for half an hour on a thin model, at each single error. What fails in a maintenance does not add up.
 
 A model that always takes as long is slow, not sick: a latency over the limit counts only against a known level.
 """
@@ -30,7 +32,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Hard limits, in force from the first window: `errors_min` failed completions and the mission's 5 % and 10 s.
 
     `p99_completions_min`: of fewer, one or two slow requests make the p99, and one waits long in any hour.
-    `accumulated` is h, in force once `ready_after` windows have taught the usual rate.
+    `accumulated` is h, in force once `ready_after` windows have taught the usual rate; `over` in nats, as h is.
     """
 
     error_rate: float = 0.05
@@ -39,19 +41,27 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     latency_times: float = 2.0
     p99_completions_min: int = 200
     accumulated: float = 12.0
+    over: float = 3.0
     ready_after: int = 20
+
+
+class Piled(NamedTuple):
+    """The CUSUM of errors, and where it was highest since it was last 0, both in nats."""
+
+    total: float = 0.0
+    highest: float = 0.0
 
 
 class Errors(NamedTuple):
     """The error rate of a window, as fractions; `high` is the largest rate that chance explains, where it was asked.
-    `accumulated`: the CUSUM with this window."""
+    `piled`: the CUSUM with this window."""
 
     actual: float
     usual: float
     spread: float
     high: float | None
     findings: list[Finding]
-    accumulated: float = 0.0
+    piled: Piled = Piled()
 
     def stands_out(self, effect: float, sigmas_min: float) -> bool:
         off = abs(self.actual - self.usual)
@@ -64,7 +74,7 @@ class Errors(NamedTuple):
 
 
 def of_errors(
-    rate: Rate, before: float, window: MetricWindow, effect: float, limits: Limits, with_band: bool
+    rate: Rate, before: Piled, window: MetricWindow, effect: float, limits: Limits, with_band: bool
 ) -> Errors | None:
     """None for a window without completions. `before`: the CUSUM so far. `with_band`: say `high` whatever is found."""
     n, usual = trials(window), rate.baseline
@@ -73,14 +83,14 @@ def of_errors(
     actual = window.errors / n
     spread = max((usual / n) ** 0.5, effect / 4)
     known = rate.state.learned >= limits.ready_after
-    total = _accumulated(before, window.errors, n, rate.tolerated, effect, limits) if known else 0.0
-    seen = Errors(actual, usual, spread, _high(rate, window) if with_band else None, [], total)
+    piled = _piled(before, window.errors, n, rate.tolerated, effect, limits) if known else Piled()
+    seen = Errors(actual, usual, spread, _high(rate, window) if with_band else None, [], piled)
     if actual - usual >= effect and window.errors > rate.tolerated * n:
         verdict = rate.score((window.errors, n))
         if verdict.anomalous and verdict.high is not None:
             seen.findings.append(of_metric(COUNTED, "counts", verdict.score, actual, usual, 0.0, verdict.high))
-    if total >= limits.accumulated and actual - usual >= effect:
-        score = squash(total, limits.accumulated)
+    if piled.total >= limits.accumulated and actual - usual >= effect:
+        score = squash(piled.total, limits.accumulated)
         seen.findings.append(of_metric(COUNTED, ACCUMULATED, score, actual, usual, 0.0, rate.tolerated))
     if actual > limits.error_rate and window.errors >= limits.errors_min:
         score = actual / (actual + limits.error_rate)
@@ -88,12 +98,15 @@ def of_errors(
     return seen
 
 
-def _accumulated(before: float, errors: int, n: int, p0: float, effect: float, limits: Limits) -> float:
+def _piled(before: Piled, errors: int, n: int, p0: float, effect: float, limits: Limits) -> Piled:
     p1 = min(p0 + effect, 1.0 - 1e-9)
     if p1 <= p0:
         return before
     gain = errors * math.log(p1 / p0) + (n - errors) * math.log((1.0 - p1) / (1.0 - p0))
-    return min(max(0.0, before + gain), 2.0 * limits.accumulated)
+    total = min(max(0.0, before.total + gain), 2.0 * limits.accumulated)
+    highest = max(before.highest, total) if total else 0.0
+    over = highest >= limits.accumulated and total <= highest - limits.over
+    return Piled() if over else Piled(total, highest)
 
 
 def of_latency(metric: str, actual: float, expected: float | None, completions: int, limits: Limits) -> Finding | None:

@@ -3,7 +3,8 @@
 A row is one metric of one model's window, models in order, metrics as in FORECAST. Values are on the judging scale,
 less the seasonal profile. A finding needs statistical *and* practical weight: beyond k(t) · σ of the forecast, and at
 least `effect` away, the same way, from both the forecast and the level of the last hours. So the return from an
-incident to the usual level is no finding, however sudden, and neither is a daily slope.
+incident to the usual level is no finding, however sudden, and neither is a daily slope; nor is the return to the level
+before a change that has lasted (pipeline.judging.former).
 
 A row's numbers do not depend on which others are judged with it (detectors.rows, detectors.kalman), so however windows
 come in batches, the findings are the same.
@@ -20,6 +21,7 @@ from detectors.base import sigmas_between, squash
 from detectors.rows import Array, median_of
 from pipeline.judging.baseline import baselines, drifted
 from pipeline.judging.findings import Finding, of_metric
+from pipeline.judging.former import back
 from pipeline.judging.metrics import FORECAST, LATENCIES, Measure, unscaled, upwards
 from pipeline.judging.track import Track, TrackParams
 
@@ -37,6 +39,7 @@ class Look:
     level, spread     of the last hours; `off` the distance from the level
     past              [rows, windows], newest last; `since` is applied, anomalous windows are not left out
     found             rows with findings
+    back              returned to where it was before a change that lasted
     standing_out      further than the effect that matters and `sigmas_min` from the level
     may_have_broken   the newest windows have left the level: worth a search for breaks
     """
@@ -49,6 +52,7 @@ class Look:
         noise: Array,
         past: Array,
         flagged: Mask,
+        formers: Array,
         effects: Array,
         sigmas_min: float,
         params: TrackParams,
@@ -58,14 +62,16 @@ class Look:
         self._effect = np.log1p(effects)
         self.level, self.spread = baselines(np.where(flagged, np.nan, past), params.drift)
         self.off = self.value - self.level
+        self.former = formers
+        self.back = back(self.value, self.level, formers, self._effect)
         self.bank = Bank([t.arima for t in tracks], params.arima, np.array([t.k.k for t in tracks]), noise)
         self.beyond = self.bank.beyond(self.value)
         self.cusum = self._cusum()
-        self._forecast_found = self.beyond & self._moved_enough()
-        self._drift_found = self.cusum > params.drift.limit
+        self._forecast_found = self.beyond & self._moved_enough() & ~self.back
+        self._drift_found = (self.cusum > params.drift.limit) & ~self.back
         self.found = self._forecast_found | self._drift_found
         self.sigmas = np.abs(self.off) / self.spread
-        self.standing_out = (np.abs(self.off) >= self._effect) & (self.sigmas >= sigmas_min)
+        self.standing_out = (np.abs(self.off) >= self._effect) & (self.sigmas >= sigmas_min) & ~self.back
         self.may_have_broken = self._may_have_broken()
 
     def _moved_enough(self) -> Mask:
@@ -103,6 +109,11 @@ class Look:
         forecast = self._by_forecast(row, actual) if self._forecast_found[row] else None
         drift = self._by_drift(row, actual) if self._drift_found[row] else None
         return [finding for finding in (forecast, drift) if finding is not None]
+
+    def was(self, row: int) -> float | None:
+        """The level before a change that lasted, with the seasonal profile, in the metric's own unit."""
+        level = float(self.former[row] + self.profile[row])
+        return unscaled(_measure(row).metric, level) if math.isfinite(level) else None
 
     def expected(self, row: int) -> float | None:
         """The usual level, with the seasonal profile, in the metric's own unit."""

@@ -10,7 +10,7 @@ from detectors.counts import RateState
 from detectors.rows import Array
 from pipeline.judging.findings import Finding
 from pipeline.judging.history import Past
-from pipeline.judging.limits import Errors
+from pipeline.judging.limits import Errors, Piled
 from pipeline.judging.metrics import FORECAST, INDEX
 from pipeline.judging.track import Track
 from topics.records import Forecast, MetricWindow
@@ -31,7 +31,7 @@ class Filter(Struct, tag="filter"):
     hours: list[int] = []
     days: list[int] = []
     slot: int = -1
-    accumulated: float = 0.0  # CUSUM of errors
+    piled: Piled = Piled()
     due: list[int] = []
 
 

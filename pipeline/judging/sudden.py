@@ -155,6 +155,11 @@ class Glance:
         self.tests.learn(fast.requests, moment.requests)
         self.tests.learn(fast.completions, moment.completions)
 
+    def expect(self, fast: Fast, window: MetricWindow, were: float | None) -> None:
+        """From now on expect no more than `were` requests a window, and as many answers; None: what has been learnt."""
+        moments = (window.end_us - window.start_us) / fast.moment_us
+        fast.requests.most = fast.completions.most = None if were is None else were / moments
+
     def minute(self, fast: Fast, window: MetricWindow) -> list[Finding]:
         """The whole minute's word on silence, from a model's first minutes on, when forecasts are not ready yet."""
         moments = (window.end_us - window.start_us) / fast.moment_us

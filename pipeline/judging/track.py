@@ -21,7 +21,9 @@ from detectors.base import sigmas_between
 from detectors.pelt import Break, PeltParams, find_newest
 from detectors.seasonal import Trust
 from detectors.threshold import ThresholdParams, ThresholdState, judge
+from pipeline.judging import former
 from pipeline.judging.baseline import DriftParams
+from pipeline.judging.former import Former, FormerParams
 from pipeline.judging.metrics import FORECAST, Measure, unscaled, upwards
 from pipeline.judging.season import Sums
 
@@ -39,6 +41,7 @@ class TrackParams(Struct, frozen=True, forbid_unknown_fields=True):
     drift: DriftParams = DriftParams()
     pelt: PeltParams = PeltParams()
     threshold: ThresholdParams = ThresholdParams(k_min=3.0)
+    former: FormerParams = FormerParams()
     relearn_after: int = 45
     seasonal: bool = True
 
@@ -55,6 +58,7 @@ class Track(Struct):
     flagged: bool = False
     lone: bool = False
     newest: Break | None = None
+    former: Former = field(default_factory=Former)
     trust: Trust = field(default_factory=Trust)
     sums: Sums = field(default_factory=Sums)
 
@@ -80,11 +84,16 @@ def windows_to_fit(params: TrackParams, model: str, metric: int, learned: int) -
     return every // 2 + (int(every * share) - learned - every // 2) % every
 
 
-def learn(track: Track, found: bool, flagged: bool, lone: bool, params: TrackParams) -> None:
+def learn(
+    track: Track, found: bool, flagged: bool, lone: bool, params: TrackParams, level: float = math.nan, window: int = 0
+) -> None:
     """Let k(t) follow the window before this one, which can be told to have been normal only now.
 
     found    whether this window has findings in this metric; `flagged`: it is beyond k(t) · σ of its forecast
+    level    of the last hours, in this window, which is the `window`-th of the model
     """
+    if found:
+        former.follow(track.former, track.run, level, window, params.former)
     if not track.flagged or (track.lone and not flagged):
         track.k = judge(track.k, params.threshold, alarmed=track.flagged)
     track.flagged, track.lone = flagged, lone

@@ -47,11 +47,15 @@ legitimately change opens with severity *info* (it informs, pages nobody, asks f
 broken. So does what an announced launch explains (pipeline.judging.context). After every window a `Tick` with its end
 passes down `raised`, so that what waits for event time can move on.
 
+What organisations do that come and go as they have before, batch jobs for one, opens no alert of tokens or traffic
+(pipeline.judging.habits).
+
 Every alert names its probable cause (pipeline.judging.causes): the region, client, tier or organisation that explains
 it, the version just deployed, or the model itself; an `update` tells when a part stands out later than the alert.
 
-State keys: `model/<model>` (about 1 kB), `shares/<model>` (up to 10 kB: the usual parts of its traffic), `raised` (whom
-a verdict on an alert concerns), `today`, `context`, `models`, `cursor`.
+State keys: `model/<model>` (about 1 kB), `shares/<model>` (up to 10 kB: the usual parts of its traffic),
+`habits/<model>` (up to 10 kB: who comes and goes), `raised` (whom a verdict on an alert concerns), `today`, `context`,
+`models`, `cursor`.
 """
 
 from typing import Any, ClassVar, Literal
@@ -60,13 +64,14 @@ from msgspec import Struct
 
 from detectors import consensus
 from detectors.consensus import Consensus, ConsensusParams, Vote
-from pipeline.judging import causes, context, raised, sensitivity
+from pipeline.judging import causes, context, habits, raised, sensitivity
 from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden_record
 from pipeline.judging.causes import CauseParams, Shares
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
 from pipeline.judging.families import ANNOUNCED, FAMILIES, RANK, Family, leading, witnesses
 from pipeline.judging.grading import grade, launch_of
+from pipeline.judging.habits import HabitParams, Habits
 from pipeline.judging.provisional import Raising, host_of, raised_by, unheard
 from pipeline.judging.raised import Raised, Today
 from pipeline.judging.roster import Roster, arrived
@@ -101,6 +106,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     observe_us: int = 24 * HOUR_US
     sensitivity: SensitivityParams = SensitivityParams()
     causes: CauseParams = CauseParams()
+    habits: HabitParams = HabitParams()
     alerts_a_day: int = 6
     alerts_a_day_partition: int = 60
     alerts_remembered: int = 1_000
@@ -128,7 +134,7 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
 class Alerting:
     """The stage; see the top of this file."""
 
-    values: ClassVar[Any] = Model | Shares | Raised | Today | Context | Roster | Cursor
+    values: ClassVar[Any] = Model | Shares | Habits | Raised | Today | Context | Roster | Cursor
 
     def __init__(self, params: AlertingParams) -> None:
         self.params = params
@@ -209,15 +215,16 @@ class Alerting:
         for gone in arrived(state, name, hour, self.params.models_max, self.params.idle_hours):
             state.drop(f"model/{gone}")
             state.drop(f"shares/{gone}")
+            state.drop(f"habits/{gone}")
         model: Model = state.get(f"model/{name}") or Model(since_us=judged.window.end_us)
         changed = take_in(model, judged, self.params.sensitivity)
         known: Context = state.get("context") or Context()
-        shares = self._take_in_parts(state, judged)
+        shares, habit = self._take_in_parts(state, judged), self._take_in_habits(state, judged)
         alerts = []
         for family in FAMILIES:
             watch = model.watches[family.name]
             heard = self._heard(family, watch, judged)
-            status = self._watch(model, family, watch, heard, known)
+            status = self._watch(model, family, watch, heard, known, habit, shares)
             if watch.open is None:
                 continue
             if status not in ("resolved", "withdrawn") and self._blame(watch.open, family, shares, heard, known):
@@ -250,6 +257,14 @@ class Alerting:
         causes.take_in(shares, judged.window, anomalous, self.params.causes)
         state.put(f"shares/{judged.window.model}", shares)
         return shares
+
+    def _take_in_habits(self, state: State[Any], judged: Judged) -> Habits:
+        """What this window says of who comes and goes; in a maintenance it says nothing."""
+        known: Habits = state.get(f"habits/{judged.window.model}") or Habits()
+        if not judged.suppressed:
+            habits.take_in(known, judged.window.top_organisations, self.params.habits)
+            state.put(f"habits/{judged.window.model}", known)
+        return known
 
     def _blame(self, alert: Open, family: Family, shares: Shares, judged: Judged, known: Context) -> bool:
         """Find the cause of an open alert, if this window shows it; whether a part now stands out where none did.
@@ -298,7 +313,14 @@ class Alerting:
         return notes(alert, k, why, launch, self._patient(alert))
 
     def _watch(
-        self, model: Model, family: Family, watch: Watch, judged: Judged, known: Context
+        self,
+        model: Model,
+        family: Family,
+        watch: Watch,
+        judged: Judged,
+        known: Context,
+        habit: Habits,
+        shares: Shares,
     ) -> Status | Literal[""]:
         """Move one family on by one window; what is to be published of its alert, if anything."""
         votes = [] if judged.suppressed else witnesses(family, judged)
@@ -310,6 +332,8 @@ class Alerting:
             return self._carry_on(model, family, watch, watch.open, judged, bool(votes), known)
         more = sensitivity.patience(watch.sensitivity, self.params.sensitivity)
         if not (_confirmed(outcome, self._soft, more) or _confirmed(limits, self._hard, more)):
+            return ""
+        if habits.explain(habit, shares, family, judged, self.params.habits, self.params.causes):
             return ""
         graded = grade(family, judged, known, self.params.observe_us)
         if self._folded(model, family, watch, judged, graded):

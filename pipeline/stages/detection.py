@@ -75,6 +75,7 @@ from topics.links import Moment, Sudden
 from topics.records import Anomaly, Forecast, Judged, MetricWindow
 
 PARTS_NAMED_MAX = 4  # of those that fail in a window
+REQUESTS = [measure.metric for measure in FORECAST].index("requests")
 LIMITED = ("first_token_us_p99", "duration_us_p50")
 
 
@@ -242,6 +243,13 @@ class Detection:
             values, flagged = rows_of(past, model, self._windows_max)
             pasts.append(values)
             flags.append(flagged)
+        formers = [
+            math.nan
+            if (level := subject.model.tracks[measure.metric].former.at(subject.model.learned)) is None
+            else level
+            for subject in subjects
+            for measure in FORECAST
+        ]
         logs = [
             math.nan if (value := scaled(measure.metric, actual)) is None else value
             for subject in subjects
@@ -255,6 +263,7 @@ class Detection:
             np.concatenate(noises),
             np.concatenate(pasts),
             np.concatenate(flags),
+            np.array(formers),
             np.tile(effects, len(subjects)),
             self.params.combination.sigmas_min,
             self.params.track,
@@ -274,17 +283,19 @@ class Detection:
         found, with_band = Found(), self.params.forecasts
         effect = self.params.effects.error_rate
         found.errors = limits.of_errors(
-            Rate(self.params.rate, model.rate), model.accumulated, window, effect, self.params.limits, with_band
+            Rate(self.params.rate, model.rate), model.piled, window, effect, self.params.limits, with_band
         )
         if found.errors is not None and found.errors.findings:
             found.by_metric[COUNTED] = found.errors.findings
+        if found.errors is not None and self._suppressed(state, window):
+            found.errors = found.errors._replace(piled=limits.Piled())
         for i, measure in enumerate(FORECAST):
             if (value := actual[i]) is not None and (
                 seen := self._of_metric(look, first + i, value, window.completions)
             ):
                 found.by_metric[measure.metric] = seen
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
-        found.findings += self._of_silence(state, window)
+        found.findings += self._of_silence(state, window, look.was(first + REQUESTS))
         found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
         window_s = (window.end_us - window.start_us) / SECOND_US
@@ -301,12 +312,17 @@ class Detection:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
 
-    def _of_silence(self, state: State[Any], window: MetricWindow) -> list[Finding]:
-        """A model's first window opens its fast path; later ones confirm, or not, that requests or answers stopped."""
+    def _of_silence(self, state: State[Any], window: MetricWindow, were: float | None) -> list[Finding]:
+        """A model's first window opens its fast path; later ones confirm, or not, that requests or answers stopped.
+
+        `were`: requests a window before a change that lasted; when they come back to that, it is no silence.
+        """
         fast: Fast | None = state.get(f"fast/{window.model}")
         if fast is None:
             state.put(f"fast/{window.model}", Fast())
             return []
+        self._fast.expect(fast, window, were)
+        state.put(f"fast/{window.model}", fast)
         return self._fast.minute(fast, window)
 
     def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from detectors.counts import Rate, RateParams
-from pipeline.judging.limits import Limits, of_errors, of_latency
+from pipeline.judging.limits import Limits, Piled, of_errors, of_latency
 from tests.pipeline.test_parts import window
 from topics.records import Part
 
@@ -12,13 +12,13 @@ LIMITS, EFFECT = Limits(), 0.02
 
 def found(rates: list[float], n: int = 300, seed: int = 1) -> list[set[str]]:
     """The detectors that speak in each window, of which one in `rates` fails."""
-    rng, rate, total = np.random.default_rng(seed), Rate(RateParams()), 0.0
+    rng, rate, piled = np.random.default_rng(seed), Rate(RateParams()), Piled()
     spoken = []
     for share in rates:
         minute = window([Part("region", "us", completions=n, errors=int(rng.binomial(n, share)))])
-        errors = of_errors(rate, total, minute, EFFECT, LIMITS, with_band=False)
+        errors = of_errors(rate, piled, minute, EFFECT, LIMITS, with_band=False)
         assert errors is not None
-        total = errors.accumulated
+        piled = errors.piled
         spoken.append({finding.detector for finding in errors.findings})
         rate.learn((minute.errors, n))
     return spoken
@@ -31,6 +31,15 @@ def test_a_few_errors_more_add_up_within_minutes_and_end_soon() -> None:
         first = next(minute for minute, names in enumerate(spoken[120:]) if "accumulated" in names)
         assert first <= 7
         assert not any(spoken[165:])
+
+
+def test_what_an_incident_added_up_does_not_speak_on_at_single_errors() -> None:
+    """A thin model: 40 answers a minute, of which 1.6 % fail; three minutes of one in four."""
+    rates = [0.016] * 120 + [0.25] * 3 + [0.016] * 60
+    for seed in range(1, 9):
+        spoken = found(rates, n=40, seed=seed)
+        assert any("accumulated" in names for names in spoken[120:123])
+        assert not any("accumulated" in names for names in spoken[133:])
 
 
 def test_nothing_adds_up_at_the_usual_rate_or_half_as_much_again() -> None:

@@ -11,7 +11,7 @@ from tests.streams.alerting import MODEST, judged, sudden, timeline
 from tests.streams.minutes import START_US
 from topics.control import Deployment, Relayed
 from topics.fields import MINUTE_US, SECOND_US
-from topics.records import Alert, Judged, Part
+from topics.records import Alert, Judged, OrganisationTokens, Part
 from topics.traffic import Tick
 
 DEFAULTS = AlertingParams()
@@ -322,6 +322,24 @@ def test_a_part_that_stands_out_later_is_told() -> None:
     alerts = published(Alerting(AlertingParams()).step(State(), Batch(0, 1, range(len(events)), events)))
     assert [alert.causes[0].value for alert in alerts] == ["m-large", "eu-west"]
     assert [alert.status for alert in alerts] == ["open", "update"]
+
+
+@pytest.mark.parametrize(("letter", "runs", "opens"), [("t", 0, 1), ("t", 3, 0), ("d", 0, 1), ("d", 3, 0), ("E", 3, 1)])
+def test_who_comes_and_goes_as_ever_opens_nothing(letter: str, runs: int, opens: int) -> None:
+    """org-07 sends in runs of an hour; then a surge of it, or a fall when it ends, or errors in its run."""
+    idle, busy = [(".", False)] * 60, [(".", True)] * 60
+    drawn = (idle + busy) * runs + idle + (busy if letter == "d" else []) + [(letter, letter != "d")] * 5
+    events = [_with_job(judged(of, minute), sends) for minute, (of, sends) in enumerate(drawn)]
+    alerts = published(Alerting(AlertingParams()).step(State(), Batch(0, 1, range(len(events)), events)))
+    assert len([alert for alert in alerts if alert.status == "open"]) == opens
+
+
+def _with_job(one: Judged, runs: bool) -> Judged:
+    """180,000 tokens without org-07, and half as many of it while it runs."""
+    shares = [OrganisationTokens("org-01", 100_000), OrganisationTokens("org-02", 80_000)]
+    job = [OrganisationTokens("org-07", 90_000)] if runs else []
+    window = replace(one.window, requests=450 if runs else 300, top_organisations=[*shares, *job])
+    return replace(one, window=replace(window, input_tokens=120_000 + 90_000 * runs))
 
 
 def _with_regions(one: Judged, errors: tuple[int, int]) -> Judged:

@@ -87,6 +87,16 @@ def test_the_way_back_is_no_anomaly() -> None:
     assert not any("requests/arima" in found(one) for one in judged[60:])
 
 
+@pytest.mark.parametrize(("left", "expected"), [(1.0, False), (0.3, True)], ids=["usual again", "far below"])
+def test_the_way_back_from_a_surge_that_was_accepted_is_no_anomaly(left: float, expected: bool) -> None:
+    """Four times the traffic for 90 minutes; then what was usual before, or much less."""
+    surge, after = Incident("traffic_drop", 60, 90, 4.0), Incident("traffic_drop", 150, 30, left)
+    judged = judgements(stepped(windows(9, 180, (surge, after))))
+    assert any("requests/arima" in found(one) for one in judged[60:80])
+    assert not any("requests/arima" in found(one) for one in judged[130:150])
+    assert any("requests/arima" in found(one) for one in judged[150:]) == expected
+
+
 def test_a_level_that_lasts_is_accepted() -> None:
     slower = Incident("latency_spike", 40, 130, 3.0)
     judged = judgements(stepped(windows(10, 170, (slower,))))
@@ -299,6 +309,18 @@ def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int
 )
 def test_what_is_no_hard_failure_is_left_to_the_minutes(counts: list[tuple[int, int, int]]) -> None:
     assert sudden_in(counts) == []
+
+
+def test_the_end_of_a_long_surge_is_no_outage() -> None:
+    """Eight times the requests for 90 minutes: minutes and moments; then as before."""
+    surge = Incident("traffic_drop", 60, 90, 8.0)
+    records: list[Any] = []
+    for window in windows(9, 180, (surge,)):
+        n = window.requests // 6
+        records += [*moments("m-large", window.start_us, [(n, n, 0)] * 6), window]
+    outputs = stepped(records)
+    assert not [one.value for one in outputs if type(one.value) is Sudden]
+    assert not any("requests/silence" in found(one) for one in judgements(outputs))
 
 
 def test_answers_that_trail_an_outage_are_no_hang() -> None:
