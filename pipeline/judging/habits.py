@@ -1,6 +1,6 @@
 """Who comes and goes? Organisations that send in runs, as batch jobs do: their coming and going is no incident.
 
-Of every organisation that a window names, its share s of the model's tokens and its tokens, as fading means r of the
+Of every organisation that a window names, its share s of all that it names and its tokens, as fading means r of the
 last windows (half-life `recent`). Shares, since an outage of all, or a night, leaves them as they are:
 
     a run begins   r(s) > `factor` · low and r(s) ≥ `share_min`       low: its share between runs (half-life `between`)
@@ -10,7 +10,8 @@ A run that lasted `lasts` windows leaves its level in tokens, of which the last 
 `runs_min` of them, coming and going is its habit: a surge up to `times` the level that so many runs had is usual, and
 so is that a run ends. A first time, and more than it ever used, stay incidents.
 
-Trade-off: who comes and goes can break down for good, and only its owner notices.
+Trade-off: who comes and goes can break down for good, and only its owner notices; and abuse in runs, if it was let be,
+is told of `runs_min` times.
 
 >>> habits, job = Habits(), OrganisationTokens("job", 0)
 >>> def minute(tokens): return [OrganisationTokens("all others", 9_000), OrganisationTokens("job", tokens)]
@@ -37,7 +38,7 @@ ORGANISATIONS_MAX = 64
 
 
 class HabitParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """Half-lives and `lasts` in windows; `share_min` of the model's tokens."""
+    """Half-lives and `lasts` in windows; `share_min` of the tokens named."""
 
     recent: float = 3.0
     between: float = 60.0
@@ -77,15 +78,16 @@ def take_in(habits: Habits, named: Sequence[OrganisationTokens], params: HabitPa
     if not total:
         return
     tokens = {one.organisation: one.tokens for one in named}
+    weights = (_weight(params.recent), _weight(params.between))
     unnamed = min(tokens.values()) if len(tokens) >= PARTS_MAX else 0
     for organisation, habit in habits.known.items():
         if organisation not in tokens:
-            _follow(habit, min(unnamed, habit.tokens), total, params)
+            _follow(habit, min(unnamed, habit.tokens), total, weights, params)
     before = unnamed if habits.known else total  # in the first window nobody is new
     for organisation, used in tokens.items():
         least = min(before, used)
         known = habits.known.pop(organisation, None) or Habit(least / total, least, least / total)
-        _follow(known, used, total, params)
+        _follow(known, used, total, weights, params)
         habits.known[organisation] = known
     for organisation in list(habits.known)[:-ORGANISATIONS_MAX]:
         del habits.known[organisation]
@@ -128,8 +130,12 @@ def explain(
     return bool(whose) and all(usual_surge(habits, one, tokens.get(one, 0), params) for one in whose)
 
 
-def _follow(habit: Habit, tokens: float, total: int, params: HabitParams) -> None:
-    quickly, slowly = (1.0 - 0.5 ** (1.0 / half_life) for half_life in (params.recent, params.between))
+def _weight(half_life: float) -> float:
+    return 1.0 - 0.5 ** (1.0 / half_life)
+
+
+def _follow(habit: Habit, tokens: float, total: int, weights: tuple[float, float], params: HabitParams) -> None:
+    quickly, slowly = weights
     habit.share += quickly * (tokens / total - habit.share)
     habit.tokens += quickly * (tokens - habit.tokens)
     if habit.high == 0.0:
