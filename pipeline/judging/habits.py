@@ -131,7 +131,7 @@ def explain(
 
 
 def _weight(half_life: float) -> float:
-    return 1.0 - 0.5 ** (1.0 / half_life)
+    return float(1.0 - 0.5 ** (1.0 / half_life))
 
 
 def _follow(habit: Habit, tokens: float, total: int, weights: tuple[float, float], params: HabitParams) -> None:
