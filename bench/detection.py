@@ -29,7 +29,7 @@ from detectors.arima_fit import one_thread
 from detectors.seasonal import SLOTS, slot_of
 from pipeline.garbage import collect_rarely
 from pipeline.judging import season, track
-from pipeline.judging.metrics import FORECAST, MEASURES
+from pipeline.judging.metrics import FORECAST, LATENCIES, MEASURES
 from pipeline.judging.season import Sums
 from pipeline.judging.subject import Filter
 from pipeline.judging.track import TrackParams
@@ -44,6 +44,7 @@ MADE = 13
 PREPARED_MINUTES = 300
 MEASURED_MINUTES = 600
 DAYS_BEFORE, DAY = 3, 1440
+LOAD_SWING, LATENCY_SWING = 0.6, 0.2
 MOMENTS = 6
 MOMENT_US = MINUTE_US // MOMENTS
 START_US = 1_780_272_000_000_000
@@ -102,7 +103,7 @@ def _measured(minutes: int, seed: int) -> tuple[list[float], list[float], State[
     decisions, between = list[float](), list[float]()
     for number, windows in enumerate(_minutes(PREPARED_MINUTES + minutes, seed)):
         if number == PREPARED_MINUTES:
-            _age(state)
+            _age(state, seed)
         between += [_timed(stage, state, _moments(windows, part)) for part in range(MOMENTS)]
         decisions.append(_timed(stage, state, windows))
     return decisions[PREPARED_MINUTES:], between[MOMENTS * PREPARED_MINUTES :], state
@@ -138,15 +139,17 @@ def _moment(window: MetricWindow, start_us: int, part: int) -> Moment:
     )
 
 
-def _age(state: State[Any]) -> None:
-    """As if every model had been watched for DAYS_BEFORE days more."""
+def _age(state: State[Any], seed: int) -> None:
+    """As if every model had been watched for DAYS_BEFORE days more, each with the shape of its own day."""
     first = slot_of(START_US) - DAYS_BEFORE * SLOTS
-    wave = 0.6 * np.sin(2 * np.pi * np.arange(SLOTS) / SLOTS)
     for number in range(MODELS):
         model: Filter = state.values[f"filter/model-{number}"]
         days: list[int] = []
+        begins = _phase(seed, number % MADE) + number
+        wave = np.sin(2 * np.pi * (begins + (DAY // SLOTS) * np.arange(SLOTS)) / DAY)
         for slot in range(first, first + DAYS_BEFORE * SLOTS):
-            sums = [Sums(7.0 + float(wave[slot % SLOTS]), 1, 0.05, 1) for _ in FORECAST]
+            height = float(wave[(slot - first) % SLOTS])
+            sums = [Sums(7.0 + height * _swing(measure.metric), 1, 0.05, 1) for measure in FORECAST]
             days = season.close_slot(state, f"model-{number}", days, slot, slot + 1, sums)
         model.days = sorted({*days, *model.days})
         for i, measure in enumerate(FORECAST):
@@ -162,7 +165,10 @@ def _state_bytes(state: State[Any]) -> float:
 
 def _minutes(minutes: int, seed: int) -> Iterator[list[MetricWindow]]:
     """Minute by minute the windows of all models."""
-    made = [_windows(np.random.default_rng([seed, number]), minutes + MODELS) for number in range(MADE)]
+    made = [
+        _windows(np.random.default_rng([seed, number]), _phase(seed, number), minutes + MODELS)
+        for number in range(MADE)
+    ]
     for minute in range(minutes):
         yield [_lent(made[model % MADE][minute + model], model, minute) for model in range(MODELS)]
 
@@ -172,10 +178,20 @@ def _lent(window: MetricWindow, model: int, minute: int) -> MetricWindow:
     return replace(window, model=f"model-{model}", start_us=start_us, end_us=start_us + MINUTE_US)
 
 
-def _windows(rng: np.random.Generator, minutes: int) -> list[MetricWindow]:
-    at = np.arange(minutes) + int(rng.integers(DAY))
-    load = 400.0 * np.exp(0.6 * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.06, minutes))
-    latency = 3e6 * np.exp(0.2 * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.05, minutes))
+def _phase(seed: int, made: int) -> int:
+    """The minute of its day at which a made model begins."""
+    return (seed + made * DAY // MADE) % DAY
+
+
+def _swing(metric: str) -> float:
+    """How far a metric goes up and down in a day, as a logarithm."""
+    return LATENCY_SWING if metric in LATENCIES else LOAD_SWING
+
+
+def _windows(rng: np.random.Generator, phase: int, minutes: int) -> list[MetricWindow]:
+    at = np.arange(minutes) + phase
+    load = 400.0 * np.exp(LOAD_SWING * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.06, minutes))
+    latency = 3e6 * np.exp(LATENCY_SWING * np.sin(2 * np.pi * at / DAY) + rng.normal(0, 0.05, minutes))
     sick = np.convolve(rng.random(minutes) < SPIKES, np.ones(INCIDENT_MINUTES))[:minutes] > 0
     requests = rng.poisson(load)
     tails = np.exp(rng.normal(0, 0.15, minutes))
