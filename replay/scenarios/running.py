@@ -2,7 +2,8 @@
 
 Several scenarios run as one deployment: their windows are made one by one, then judged together, each model under a
 name of its own. That is how detection is built to run (it judges the models of a minute in arrays), and several times
-as fast as one after the other.
+as fast as one after the other. The noise budget of all models is that of as many deployments, or what is found in one
+scenario would hang on how many others are judged beside it.
 """
 
 import heapq
@@ -57,15 +58,25 @@ def verdicts(
         if alias == "alerts":
             alerts.append(value)
 
-    offline = Offline(settings, sink, partitions=1, stages=("detection", "alerting"))
+    offline = Offline(of_several(settings, len(scenarios)), sink, partitions=1, stages=("detection", "alerting"))
     streams = [_named(scenario.seed, own) for scenario, own in zip(scenarios, closed, strict=True)]
     total, merged = sum(map(len, closed)), (event for _, event in heapq.merge(*streams, key=lambda pair: pair[0]))
     offline.feed_records("closed", 0, _counted(merged, total, progress))
     by_seed: dict[int, list[Opened]] = {scenario.seed: [] for scenario in scenarios}
     for one in opened(alerts):
         model, _, seed = one.model.rpartition(SEPARATOR)
-        by_seed[int(seed)].append(replace(one, model=model))
+        causes = tuple(cause.removesuffix(SEPARATOR + seed) for cause in one.causes)
+        by_seed[int(seed)].append(
+            replace(one, model=model, causes=causes, summary=one.summary.replace(one.model, model))
+        )
     return [judge(scenario, by_seed[scenario.seed]) for scenario in scenarios]
+
+
+def of_several(settings: Settings, deployments: int) -> Settings:
+    """With the noise budget of so many deployments that are judged as one."""
+    alerting = settings.alerting
+    budget = max(deployments, 1) * alerting.alerts_a_day_partition
+    return replace(settings, alerting=replace(alerting, alerts_a_day_partition=budget))
 
 
 def naive_verdict(scenario: Scenario, closed: list[Closed]) -> Verdict:

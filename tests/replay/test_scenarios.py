@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.merging import merged_window
+from pipeline.settings import Settings
 from pipeline.sketch import check_record
 from replay.arrivals import Integers
 from replay.scenarios import pack
@@ -21,7 +22,7 @@ from replay.scenarios.judging import NAMES, Opened, judge, summarise
 from replay.scenarios.kinds import DIFFICULTIES, KINDS, Made, Scene
 from replay.scenarios.plan import WARM_UP_MINUTES
 from replay.scenarios.requests import DAY_SLICES, Requests, draw
-from replay.scenarios.running import opened
+from replay.scenarios.running import of_several, opened
 from replay.scenarios.table import show_wrong
 from replay.scenarios.world import PARTITIONS, START_US, Scenario
 from topics.control import Relayed
@@ -274,6 +275,13 @@ def test_an_alert_is_counted_once_and_at_its_gravest() -> None:
     ]  # fmt: skip
     (one,) = opened(steps)
     assert (one.opened_us, one.severity) == (0, "critical")
+
+
+def test_scenarios_judged_together_have_the_noise_budgets_of_all() -> None:
+    one, eight = of_several(Settings(), 1), of_several(Settings(), 8)
+    assert one == Settings()
+    assert eight.alerting.alerts_a_day_partition == 8 * one.alerting.alerts_a_day_partition
+    assert eight.alerting.alerts_a_day == one.alerting.alerts_a_day
 
 
 def test_seeds_of_the_command_line() -> None:
