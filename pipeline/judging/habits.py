@@ -17,10 +17,14 @@ is told of `runs_min` times.
 >>> def minute(tokens): return [OrganisationTokens("all others", 9_000), OrganisationTokens("job", tokens)]
 >>> for _ in range(3):
 ...     for tokens in [100] * 60 + [6_000] * 60: take_in(habits, minute(tokens), HabitParams())
->>> usual_surge(habits, "job", 7_000, HabitParams()), usual_surge(habits, "job", 20_000, HabitParams())
-(True, False)
 >>> usual_end(habits, "job", minute(100), HabitParams()), usual_end(habits, "all others", minute(100), HabitParams())
 (True, False)
+>>> for tokens in (100, 7_000, 7_000, 7_000): take_in(habits, minute(tokens), HabitParams())
+>>> usual_surge(habits, "job", HabitParams())
+True
+>>> for tokens in (20_000, 20_000, 20_000): take_in(habits, minute(tokens), HabitParams())
+>>> usual_surge(habits, "job", HabitParams())
+False
 """
 
 from collections.abc import Sequence
@@ -93,12 +97,12 @@ def take_in(habits: Habits, named: Sequence[OrganisationTokens], params: HabitPa
         del habits.known[organisation]
 
 
-def usual_surge(habits: Habits, organisation: str, tokens: float, params: HabitParams) -> bool:
-    """Whether so many tokens in a window are what this organisation comes with."""
+def usual_surge(habits: Habits, organisation: str, params: HabitParams) -> bool:
+    """Whether as many tokens as it has used in the last windows are what this organisation comes with."""
     habit = habits.known.get(organisation)
     if habit is None or len(habit.runs) < params.runs_min:
         return False
-    return tokens <= params.times * sorted(habit.runs)[-params.runs_min]
+    return habit.tokens <= params.times * sorted(habit.runs)[-params.runs_min]
 
 
 def usual_end(habits: Habits, organisation: str, named: Sequence[OrganisationTokens], params: HabitParams) -> bool:
@@ -123,11 +127,9 @@ def explain(
     if not whose:
         causes = attributed(shares, family, "", window.model, None, "", attributing)
         whose = {cause.value for cause in causes if cause.dimension == ORGANISATION}
-    named = window.top_organisations
     if family.name == "traffic":
-        return bool(whose) and all(usual_end(habits, one, named, params) for one in whose)
-    tokens = {one.organisation: one.tokens for one in named}
-    return bool(whose) and all(usual_surge(habits, one, tokens.get(one, 0), params) for one in whose)
+        return bool(whose) and all(usual_end(habits, one, window.top_organisations, params) for one in whose)
+    return bool(whose) and all(usual_surge(habits, one, params) for one in whose)
 
 
 def _weight(half_life: float) -> float:

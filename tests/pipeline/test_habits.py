@@ -22,6 +22,13 @@ def lived(course: list[list[OrganisationTokens]]) -> Habits:
     return habits
 
 
+def surges(habits: Habits, job: float, for_minutes: int = 6) -> bool:
+    """Whether it is usual that the job now sends so much."""
+    for _ in range(for_minutes):
+        take_in(habits, minute(job), PARAMS)
+    return usual_surge(habits, "job", PARAMS)
+
+
 def runs(count: int, level: float = 6_000) -> list[list[OrganisationTokens]]:
     return ([minute(50)] * BETWEEN + [minute(level)] * RUN) * count + [minute(50)] * BETWEEN
 
@@ -30,20 +37,24 @@ def runs(count: int, level: float = 6_000) -> list[list[OrganisationTokens]]:
 def test_twice_is_a_habit(count: int) -> None:
     habits = lived(runs(count))
     assert len(habits.known["job"].runs) == count
-    assert usual_surge(habits, "job", 6_000, PARAMS) == (count >= 2)
     assert usual_end(habits, "job", minute(50), PARAMS) == (count >= 2)
+    assert surges(habits, 6_000) == (count >= 2)
 
 
 def test_more_than_ever_and_an_organisation_that_still_sends_are_no_habit() -> None:
     habits = lived(runs(3))
     assert habits.known["job"].runs == pytest.approx([6_000] * 3, rel=0.1)
-    assert not usual_surge(habits, "job", 12_000, PARAMS)
     assert not usual_end(habits, "job", minute(4_000), PARAMS)
-    assert not usual_surge(habits, "unknown", 1, PARAMS)
+    assert not usual_surge(habits, "unknown", PARAMS)
+    assert not surges(habits, 15_000)
+
+
+def test_one_minute_of_much_is_no_more_than_ever() -> None:
+    assert surges(lived(runs(3)), 15_000, for_minutes=1)
 
 
 def test_one_large_run_among_small_ones_makes_no_habit_of_its_size() -> None:
-    assert not usual_surge(lived(runs(3) + runs(1, 40_000)), "job", 30_000, PARAMS)
+    assert not surges(lived(runs(3) + runs(1, 40_000)), 30_000)
 
 
 def test_nights_outages_and_bursts_are_no_runs() -> None:
