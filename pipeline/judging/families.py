@@ -140,14 +140,21 @@ def witnesses(family: Family, judged: Judged) -> list[Vote]:
 
 def confirming_breaks(family: Family, judged: Judged) -> list[str]:
     """The leading metrics whose level PELT sees changed; a p99 jumps too much for its breaks to be evidence."""
-    led = {metric for metric, _ in family.leads}
+    led = {metric for metric, _ in family.leads} - {a.metric for a in judged.anomalies if _contradicts(family, a)}
     return [metric for metric in judged.breaks if metric in led and metric in STEADY]
 
 
 def is_witness(family: Family, anomaly: Anomaly) -> bool:
-    """Whether it speaks for this family too, whatever family it belongs to."""
+    """Whether it speaks for this family too, whatever family it belongs to; what moved the other way does not."""
+    if _contradicts(family, anomaly):
+        return False
     own = (anomaly.metric, direction(anomaly)) in family.leads
     return own or anomaly.detector not in OWN or SECONDS.get(anomaly.detector) == family.name
+
+
+def _contradicts(family: Family, anomaly: Anomaly) -> bool:
+    """A median that falls is no witness of a first token that takes longer."""
+    return (anomaly.metric, -direction(anomaly)) in family.leads
 
 
 def source_of(anomaly: Anomaly) -> str:

@@ -107,7 +107,8 @@ class Learning:
             track.learn(one, seen, bool(look.beyond[row]), len(sources) < 2, params, level, model.learned)
             moved = look.may_have_broken[row] or one.run >= params.relearn_after
             one.newest = self._break_of(subject, i, look.value_of(row)) if moved else None
-            if track.is_news(one.newest, measure, params.pelt, self._effects[measure.metric]):
+            news = track.is_news(one.newest, measure, params.pelt, self._effects[measure.metric])
+            if news and not look.back[row]:
                 breaks.append(measure.metric)
             track.start_over(one, one.newest, model.learned + 1, params)
         if found.errors is not None:

@@ -52,6 +52,7 @@ CASES: list[tuple[str, str, list[Step]]] = [
     ("two of three do, two of four do not", "y.y....y..y", [(2, "open", "latency_spike", "warning")]),
     ("one witness never opens", "llllllllll", []),
     ("one witness keeps it open", "xxxllllllll", [(2, "open", "latency_spike", "warning")]),
+    ("what moved the other way is no witness", "wwwwwwww", []),
     ("a break confirms", "ppp", [(2, "open", "latency_spike", "warning")]),
     ("a hard limit opens after two", ".EE", [(2, "open", "error_burst", "warning")]),
     ("errors below the limit alone do not", "eeeeee", []),

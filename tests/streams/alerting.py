@@ -5,7 +5,7 @@ e  errors, one witness                             E  errors at 30 %, hard limit
 d  half of the traffic gone                        t  one organisation's tokens   b  E and x together
 p  latency, p50 and PELT's break only              c  a rare combination, two metrics moved, none that leads
 a  few errors, for long
-r  one region fails     m  like x, in maintenance
+r  one region fails     m  like x, in maintenance     w  the first token takes longer, the whole answer not half as long
 
 and what the fast path found, 20 s into a minute:
 !  requests stopped   ?  half of the answers failed   %  answers stopped   *  nearly all answers failed   &  ! and *
@@ -52,6 +52,7 @@ LETTERS: dict[str, tuple[Finding, ...]] = {
     "p": (P50,),
     "c": (COMBINED, ("tokens_per_s", "arima", 900.0, 3000.0), ("duration_us_p50", "arima", 1e6, 4e6)),
     "m": (P50, FIRST),
+    "w": (FIRST, ("duration_us_p50", "arima", 2e6, 4e6)),
 }
 
 
