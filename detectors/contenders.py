@@ -42,26 +42,27 @@ class Cost(msgspec.Struct, frozen=True):
     state_bytes: int
 
 
-def strengths(series: Labelled, params: SeriesParams) -> tuple[list[str], NDArray[np.float64]]:
-    """Names of the detectors, and strength[row, detector]; NaN in the rows without a value."""
+def strengths(series: Labelled, params: SeriesParams) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Names of the detectors, strength[row, detector] (NaN in the rows without a value) and weight[row, detector]."""
     state = SeriesState()
     each = members(params, state)
     found = np.full((len(series.values), len(each)), np.nan)
+    weights = np.ones_like(found)
     for row, x in enumerate(zip(series.times_us, series.values, strict=True)):
         scores = [member.step(x).score for member in each.values()]
         if x[1] is not None:
             found[row] = [evidence_of(score) for score in scores]
-    return list(each), found / decades_a_week(state.surprise.season.slot_us)
+        weights[row] = weights_of(each)
+    return list(each), found / decades_a_week(state.surprise.season.slot_us), weights
 
 
 def run(series: Labelled, params: SeriesParams) -> dict[str, Spoken]:
     """What every contender says of a series."""
-    names, each = strengths(series, params)
-    weights = np.array(weights_of(names))
+    names, each, weights = strengths(series, params)
     mixed = {name: each[:, at] for at, name in enumerate(names)}
     mixed[ENSEMBLE] = np.average(each, axis=1, weights=weights)
     for at, name in enumerate(names):
-        mixed[without(name)] = np.average(np.delete(each, at, axis=1), axis=1, weights=np.delete(weights, at))
+        mixed[without(name)] = np.average(np.delete(each, at, axis=1), axis=1, weights=np.delete(weights, at, axis=1))
     return {name: spoken(series.times_us, one, params.alarm) for name, one in mixed.items()}
 
 

@@ -29,6 +29,7 @@ VARIED = (
     "deviation.tail_index",
     "surprise.block_rows",
     "surprise.level_rows",
+    "surprise.winsor",
     "alarm.rest_rows",
     "alarm.rest_us_max",
     "alarm.margin",

@@ -9,10 +9,12 @@ Six detectors, each of which misses what another sees: `surprise` (beyond everyt
 the worst that is usual), `density` (a value where hardly any were), `motif` (a shape that was not seen), `daily` (not
 what this hour usually brings), `volatility` (moves more, or less, than it does), `deviation` (far from the last hours,
 however often that has been). The mean of logarithms is a soft vote: it takes one detector that is certain or several
-that wonder, and one that still warms up counts nothing.
+that wonder, and one that still warms up counts nothing. Each has one voice, `surprise` up to two: its unit, the worst
+that is usual, is a high quantile, and as good as the part of its 600 blocks that it has seen (on a one-minute series
+nine days fill them; an hourly one of a month has 36, and there a louder voice was mostly wrong).
 
 Strength is what makes one threshold fit all cadences: a row such as chance brings once a week has strength 1 whether
-the week has 168 rows or 10,080. The shipped 0.6 is lower since detectors that agree are better than their mean.
+the week has 168 rows or 10,080. The shipped 0.55 is lower since detectors that agree are better than their mean.
 
 An incident is one alarm, not one a row: after a row has spoken, what follows must say *more* than it did, until the bar
 has come down. The bar does not depend on the threshold, so `score` cut at any height gives few, separate alarms.
@@ -33,7 +35,7 @@ Combining p-values by the sum of their logarithms: Fisher, *Statistical Methods 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from operator import mul
 from typing import Any
 
@@ -49,8 +51,7 @@ from detectors.season import DAY_US
 from detectors.surprise import Surprise, SurpriseParams, SurpriseState
 from detectors.volatility import Volatility, VolatilityParams, VolatilityState
 
-WEIGHTS: Mapping[str, float] = {"surprise": 1.5}
-"""In the mean of evidence; 1 for all others. Surprise knows most: the level, the hour, and the worst that is usual."""
+AnyDetector = Detector[tuple[int, float | None], Any]
 
 
 class AlarmParams(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ class Alarm:
 class SeriesParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`threshold` of strength, shipped for all series and cadences."""
 
-    threshold: float = 0.6
+    threshold: float = 0.55
     surprise: SurpriseParams = SurpriseParams()
     density: DensityParams = DensityParams()
     motif: MotifParams = MotifParams()
@@ -126,7 +127,6 @@ class SeriesDetector:
         self.state = state or SeriesState()
         self.members = members(self.params, self.state)
         self.voices: dict[str, float] = {}  # how strongly each member spoke in the last row that had a value
-        self._weights = weights_of(self.members)
         self._alarm = Alarm(self.params.alarm, self.state.alarm)
 
     def step(self, time_us: int, value: float | None) -> tuple[float, bool]:
@@ -149,15 +149,16 @@ class SeriesDetector:
         each = [evidence_of(verdict.score) for verdict in verdicts.values()]
         decades = decades_a_week(self.state.surprise.season.slot_us)
         self.voices = {name: evidence / decades for name, evidence in zip(verdicts, each, strict=True)}
-        strength = sum(map(mul, self._weights, each)) / sum(self._weights) / decades
+        weights = weights_of(self.members)
+        strength = sum(map(mul, weights, each)) / sum(weights) / decades
         new, threshold = self._alarm.step(time_us, strength), self.params.threshold
         score, flag = squash(new, threshold), new > threshold
         return msgspec.structs.replace(verdicts["surprise"], score=score, anomalous=flag), flag
 
 
-def weights_of(names: Iterable[str]) -> list[float]:
-    """The weight of each detector in the mean of evidence."""
-    return [WEIGHTS.get(name, 1.0) for name in names]
+def weights_of(members: Mapping[str, AnyDetector]) -> list[float]:
+    """The weight of each detector in the mean of evidence, as things stand."""
+    return [1.0 + member.known if isinstance(member, Surprise) else 1.0 for member in members.values()]
 
 
 def decades_a_week(cadence_us: int) -> float:
@@ -169,7 +170,7 @@ def decades_a_week(cadence_us: int) -> float:
     return math.log10(7.0 * DAY_US / min(cadence_us or DAY_US, DAY_US))
 
 
-def members(params: SeriesParams, state: SeriesState) -> dict[str, Detector[tuple[int, float | None], Any]]:
+def members(params: SeriesParams, state: SeriesState) -> dict[str, AnyDetector]:
     """The detectors of the ensemble by name, working on the parts of `state`."""
     return {
         "surprise": Surprise(params.surprise, state.surprise),

@@ -1,6 +1,6 @@
 """Is this value beyond *everything* that would explain it, in units of the worst that is usual here?
 
-    e_t = distance of x_t from the nearest of:  the median of the last 60 rows,
+    e_t = distance of x_t from the nearest of:  the median of the last 60 rows, or of the last day where that is fewer,
                                                 an exponentially smoothed level, i.e. ARIMA(0,1,1) with θ = -0.9,
                                                 the 10 %..90 % band of the same time of day on the last 4 days,
                                                 and 0 when x_t lies between any two of these
@@ -17,8 +17,12 @@ Why not a fitted ARIMA here: with 12,000 rows of history the distance beyond sev
 its own past, found more events at fewer false alarms than any one forecast's error (`docs/detection.md` has the
 figures).
 
-Values further than 20 units from their explanation are learnt as if they were there, so that one wild value does not
-widen σ for the next 360 rows.
+The level is that of a day at most: the median of 60 hourly rows would call a new state strange for 31 hours, that of
+24 does for 13.
+
+Values further than 5 units from their explanation are learnt as if they were there, so that neither one wild value nor
+an incident that recurs (in hourly series some do, every other day) widens σ for the next 360 rows. The sixth such row
+in a row is learnt as it is: a new state, to get used to, and not to be alarmed at for days.
 
 Trade-off: an incident that recurs daily at the same hour becomes part of the band after a day, and one that lasts
 30 rows becomes the median: both are still alarmed at their first onset, which is when it is of use.
@@ -48,18 +52,18 @@ class SurpriseParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float = 1.5
     tail_index: float = 9.0
     level_rows: int = 60
+    level_rows_min: int = 12
     spread_rows: int = 360
     ready_after: int = 100
     smoothing: float = 0.1
     smoothing_clip: float = 4.0
     smoothing_free: int = 10
-    winsor: float = 20.0
+    winsor: float = 5.0
+    wild_rows_max: int = 5
     block_rows: int = 20
     blocks_max: int = 600
     usual_fraction: float = 0.03
     usual_extra_blocks: int = 5
-    rows_max: int = 5
-    calm_rows: int = 3
     season: SeasonParams = SeasonParams()
 
 
@@ -72,6 +76,7 @@ class SurpriseState(msgspec.Struct):
     blocks: list[float] = []
     block_worst: float = 0.0
     block_rows: int = 0
+    wild_rows: int = 0
     season: SeasonState = msgspec.field(default_factory=SeasonState)
 
 
@@ -88,11 +93,16 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
         self._ring = np.zeros(params.spread_rows)  # the same values as an array: row n lies at n mod spread_rows
         for back, value in enumerate(reversed(self.state.recent), start=1):
             self._ring[(self.state.learned - back) % params.spread_rows] = value
-        self._level = SortedWindow(params.level_rows, self.state.recent[-params.level_rows :])
+        self._level = self._level_window()
         self._blocks = SortedWindow(params.blocks_max, self.state.blocks)
         self._sigma = self._spread()
         self._usual = self._usual_worst()
         self._explained_for: tuple[int, float, float] | None = None  # time and answer of `_explained`, until `learn`
+
+    @property
+    def known(self) -> float:
+        """How much of what it can remember of usual distances it has seen, from 0 to 1: how good its unit is."""
+        return len(self._blocks) / self.params.blocks_max
 
     def score(self, x: tuple[int, float | None]) -> Verdict:
         time_us, value = x[0], finite(x[1])
@@ -119,8 +129,20 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
             self._learn_distance(abs(beyond))
         if value is not None:
             self._learn_value(value)
-        self._season.learn(time_us, value)
+        self._learn_time(time_us, value)
         self._explained_for = None
+
+    def _learn_time(self, time_us: int, value: float | None) -> None:
+        known = self.state.season.slot_us
+        self._season.learn(time_us, value)
+        if self.state.season.slot_us != known:  # once: from here on a day is so many rows
+            self._level = self._level_window()
+
+    def _level_window(self) -> SortedWindow:
+        """The newest rows, of which the level is the median: `level_rows`, but not more than a day."""
+        p, day = self.params, self._season.per_day
+        size = min(max(day, p.level_rows_min), p.level_rows) if day else p.level_rows
+        return SortedWindow(size, self.state.recent[-size:])
 
     def _learn_value(self, value: float) -> None:
         state = self.state
@@ -132,9 +154,12 @@ class Surprise(Detector[tuple[int, float | None], SurpriseState]):
         self._sigma = self._spread()
 
     def _winsorised(self, value: float, beyond: float) -> float:
-        """`value` moved to within `winsor` usual distances of its explanation: nothing wild is learnt in full."""
+        """`value` moved to within `winsor` units of its explanation, unless it is the way things have come to be."""
         reach = self.params.winsor * (self._sigma + self._usual)
-        return value - beyond + min(max(beyond, -reach), reach) if reach > 0.0 else value
+        self.state.wild_rows = self.state.wild_rows + 1 if abs(beyond) > reach else 0
+        if reach == 0.0 or self.state.wild_rows > self.params.wild_rows_max:
+            return value
+        return value - beyond + min(max(beyond, -reach), reach)
 
     def _smoothed(self, value: float) -> float:
         """The smoothed level after `value`, of which a few σ count at most once σ is known."""

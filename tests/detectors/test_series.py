@@ -11,7 +11,16 @@ from typer.testing import CliRunner
 from detectors import evaluate, labelled, picture, sensitivity
 from detectors.judge import Events, Windows, benchmark_score, judge_events, two_fold
 from detectors.season import DAY_US, Season, SeasonParams, SeasonState
-from detectors.series import Alarm, AlarmParams, AlarmState, SeriesDetector, SeriesParams, SeriesState
+from detectors.series import (
+    Alarm,
+    AlarmParams,
+    AlarmState,
+    SeriesDetector,
+    SeriesParams,
+    SeriesState,
+    weights_of,
+)
+from detectors.surprise import Surprise, SurpriseParams, SurpriseState
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -57,6 +66,63 @@ def test_a_lasting_shift_is_one_short_alarm() -> None:
     rows = [(i * MINUTE_US, rng.gauss(50.0 if i < 500 else 90.0, 1.0)) for i in range(900)]
     found = alarms(SeriesDetector(), [(t, v) for t, v in rows])
     assert found == [500]
+
+
+def moved(cadence_us: int, rows_since: int) -> list[tuple[int, float | None]]:
+    """200 rows about 10, then some about 50."""
+    rng = random.Random(4)
+    return [(i * cadence_us, rng.gauss(10.0 if i < 200 else 50.0, 1.0)) for i in range(200 + rows_since)]
+
+
+@pytest.mark.parametrize(
+    ("cadence_us", "rows_since", "explained"),
+    [  # more than half of the level's rows, of which the first five count in part
+        (HOUR_US, 12, False),
+        (HOUR_US, 20, True),
+        (MINUTE_US, 24, False),
+        (MINUTE_US, 36, True),
+        (4 * HOUR_US, 10, False),
+        (4 * HOUR_US, 13, True),  # six rows would be no level: at least 12 are
+    ],
+)
+def test_a_new_level_is_explained_once_it_has_lasted(cadence_us: int, rows_since: int, explained: bool) -> None:
+    surprise = Surprise(SurpriseParams())
+    for row in moved(cadence_us, rows_since):
+        surprise.learn(row)
+    expected = surprise.score(((200 + rows_since) * cadence_us, 50.0)).expected
+    assert expected is not None
+    assert (expected > 45.0) == explained
+
+
+@pytest.mark.parametrize("rows", [3, 10, 16, 17, 230])
+def test_the_level_of_slow_rows_goes_on_from_a_checkpoint(rows: int) -> None:
+    series = moved(4 * HOUR_US, 60)
+    whole, before = Surprise(SurpriseParams()), Surprise(SurpriseParams())
+    expected = [whole.step(row) for row in series]
+    for row in series[:rows]:
+        before.step(row)
+    state = msgspec.json.decode(msgspec.json.encode(before.state), type=SurpriseState)
+    after = Surprise(SurpriseParams(), state)
+    assert [after.step(row) for row in series[rows:]] == expected[rows:]
+
+
+@pytest.mark.parametrize("cadence_us", [MINUTE_US, HOUR_US])
+def test_a_wild_row_is_learnt_in_part_and_a_run_of_them_as_it_is(cadence_us: int) -> None:
+    rng, surprise = random.Random(6), Surprise(SurpriseParams())
+    values = [rng.gauss(10.0, 1.0) for _ in range(300)] + [1000.0] * 6
+    for row, value in enumerate(values):
+        surprise.learn((row * cadence_us, value))
+    assert all(10.0 < value < 700.0 for value in surprise.state.recent[-6:-1])
+    assert surprise.state.recent[-1] == 1000.0
+
+
+def test_surprise_counts_for_more_the_more_it_has_seen() -> None:
+    detector = SeriesDetector()
+    at_first = weights_of(detector.members)
+    for row in daily(30 + 60 * 20, MINUTE_US):  # 60 blocks of the 600 that it remembers
+        detector.step(*row)
+    assert at_first == [1.0] * 6
+    assert weights_of(detector.members) == pytest.approx([1.1, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("offset", [0.0, -1e4])
