@@ -1,4 +1,5 @@
-"""Sequential tests on counts: has a stream of events stopped, do most answers fail? Decided as soon as it shows.
+"""Sequential tests on counts: has a stream of events stopped, do most answers fail, or more than usual? Decided as soon
+as it shows.
 
 CUSUM, which is a chain of Wald's sequential probability ratio tests that starts again whenever normal has won:
 
@@ -7,6 +8,7 @@ CUSUM, which is a chain of Wald's sequential probability ratio tests that starts
                    k events in a step where µ are usual: Poisson, rate µ against left · µ (left: 0.05)
     storm     λ = (e · ln(p1 / p0) + (n - e) · ln((1 - p1) / (1 - p0))) / d
                    e errors among n, at most p0 against p1 = (1 + p0) / 2: half way to failing altogether
+    burst     the same against p1 = max(p0 + `more`, 2 · p0): a few points more, which takes minutes to tell
 
 A step has an inside: it may have begun normally. For silence the change can also have come right after the last event,
 so S is at least (1 - left) · µ · (share of the step since that event) / d; without it the mean delay would be half
@@ -14,9 +16,9 @@ a step longer.
 
 Threshold. With true ratios the mean time to a false alarm is at least e^h steps whatever the start (Lorden 1971), so
 
-    h = ln(steps a month · tests / false alarms a month)          13.6 for ten seconds, 3 tests and one a month
+    h = ln(steps a month · tests / false alarms a month)          13.9 for ten seconds, 4 tests and one a month
 
-which is the evidence of 13.6 events that stayed away, or of 3 errors in a row at 0.5 %: no stream of one event a second
+which is the evidence of 13.9 events that stayed away, or of 3 errors in a row at 0.5 %: no stream of one event a second
 can be called dead in under 14 s at that rate of false alarms, by anybody.
 
 Real streams are burstier than Poisson, and errors come in runs. d >= 1 is their dispersion, learnt from all steps:
@@ -35,13 +37,13 @@ Mathematical Statistics 42, 1971. Dispersion by quasi-likelihood: Wedderburn, Bi
 >>> tests, level, alarm = Sequential(SequentialParams()), Level(), Sum()
 >>> for _ in range(90): tests.learn(level, 50)                      # 5 events a second
 >>> round(tests.threshold(alarm), 1), round(level.usual, 1), round(level.dispersion, 2)
-(13.6, 50.0, 1.0)
+(13.9, 50.0, 1.0)
 >>> for k, since in ((50, 0.0), (40, 0.2), (0, 1.0)):               # it stops 8 s into the second step
 ...     tests.silence(alarm, level, k, since)
 ...     round(alarm.value, 1), alarm.ringing
 (0.0, False)
 (9.5, False)
-(54.3, True)
+(55.4, True)
 """
 
 import math
@@ -57,8 +59,10 @@ class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     false_alarms_per_month: float = 1.0
     steps_per_month: int = 259_200
-    tests: int = 3
+    tests: int = 4
     left: float = 0.05
+    more: float = 0.03
+    over: float = 7.0
     half_life: float = 30.0
     half_life_slow: float = 720.0
     half_life_dispersion: float = 2_160.0
@@ -70,8 +74,13 @@ class SequentialParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frozen_steps_max: int = 360
 
     def __post_init__(self) -> None:
-        if not (0.0 < self.left < 1.0 and self.false_alarms_per_month > 0.0 and self.dispersion_start >= 1.0):
-            raise ValueError("left must be between 0 and 1, false_alarms_per_month > 0, dispersion_start >= 1")
+        if not (
+            0.0 < self.more < 1.0
+            and 0.0 < self.left < 1.0
+            and self.false_alarms_per_month > 0.0
+            and self.dispersion_start >= 1.0
+        ):
+            raise ValueError("left and more must be between 0 and 1, false_alarms_per_month > 0, dispersion_start >= 1")
         if min(self.half_life, self.half_life_slow, self.half_life_dispersion, self.half_life_worst) <= 0.0:
             raise ValueError("half-lives must be above 0")
 
@@ -155,9 +164,24 @@ class Sequential:
 
     def storm(self, alarm: Sum, errors: int, trials: int, rate: float, dispersion: float) -> None:
         """Weigh a step's errors against `rate`, in (0, 1), the highest that is still usual."""
-        half_way = (1.0 + rate) / 2.0
-        gain = errors * math.log(half_way / rate) + (trials - errors) * math.log((1.0 - half_way) / (1.0 - rate))
-        total = (alarm.value if gain > 0.0 else min(alarm.value, 2.0 * self.h)) + gain / dispersion
+        self._failing(alarm, errors, trials, rate, (1.0 + rate) / 2.0, dispersion)
+
+    def burst(self, alarm: Sum, errors: int, trials: int, rate: float, dispersion: float) -> None:
+        """Weigh a step's errors against `rate`, in (0, 1): are they a few points more? Once it has rung, a fall by
+        `over` nats ends it (1,000 to 1 for `rate`): the way down to 0 would take a thin stream an hour."""
+        self._failing(alarm, errors, trials, rate, self.raised(rate), dispersion)
+        alarm.value = min(alarm.value, 2.0 * self.threshold(alarm))
+        alarm.peak = max(min(alarm.peak, 2.0 * self.threshold(alarm)), alarm.value)
+        if alarm.ringing and alarm.value <= alarm.peak - self.params.over:
+            self.over(alarm)
+
+    def raised(self, rate: float) -> float:
+        """The rate that `burst` looks for."""
+        return min(max(rate + self.params.more, 2.0 * rate), (1.0 + rate) / 2.0)
+
+    def _failing(self, alarm: Sum, errors: int, trials: int, rate: float, against: float, dispersion: float) -> None:
+        gain = errors * math.log(against / rate) + (trials - errors) * math.log((1.0 - against) / (1.0 - rate))
+        total = (alarm.value if gain > 0.0 else min(alarm.value, 2.0 * self.threshold(alarm))) + gain / dispersion
         if total <= 0.0:
             self.over(alarm)
             return

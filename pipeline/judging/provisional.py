@@ -8,9 +8,9 @@ One window is enough to confirm, and a leading anomaly in it: the sequential tes
 family whose alert is open needs none; an alert resolved a moment ago comes back as itself, by an update; a finding
 that begins with another family's alert and is no graver is that incident showing elsewhere.
 
-Sensitivity holds here as for windows: traffic and answers must be out by k times the test's threshold, errors beyond
-the hard limit of 5 % always speak. It only delays: evidence of `SPEAKS_AFTER_US` speaks at any k, and what has been
-raised is confirmed at k = 1. What a maintenance or an announced launch explains raises nothing.
+Sensitivity holds here as for windows: what was found must be out by k times the test's threshold, but errors beyond
+the hard limit of 5 % always speak. For traffic and answers it only delays: evidence of `SPEAKS_AFTER_US` speaks at any
+k. What has been raised is confirmed at k = 1. What a maintenance or an announced launch explains raises nothing.
 """
 
 from collections.abc import Iterator
@@ -27,6 +27,7 @@ from topics.fields import MINUTE_US, Severity
 from topics.links import Sudden
 from topics.records import Anomaly, Judged
 
+ERRORS_SPEAK = 0.05
 SPEAKS_AFTER_US = MINUTE_US  # a test that rings is told of for as long (FastParams.told_moments)
 
 
@@ -71,7 +72,8 @@ def raised_by(model: Model, sudden: Sudden, known: Context, params: Raising) -> 
 
 def _speaks(watch: Watch, family: Family, lead: Anomaly, lasted_us: int, params: Raising) -> bool:
     k = sensitivity.in_force(watch.sensitivity, params.sensitivity)
-    return family.name == "errors" or lasted_us >= SPEAKS_AFTER_US or sensitivity.reach(lead) >= k
+    hard = lead.actual > ERRORS_SPEAK if family.name == "errors" else lasted_us >= SPEAKS_AFTER_US
+    return hard or sensitivity.reach(lead) >= k
 
 
 def _explained(family: Family, sudden: Sudden, lead: Anomaly, known: Context) -> bool:

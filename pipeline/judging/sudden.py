@@ -3,12 +3,14 @@
     requests     silence of requests: an outage before the model, or nobody comes         -> traffic_drop
     completions  silence of answers while requests go on: everything hangs                -> no_answers
     error_rate   errors among completions, at half way from the usual rate to 1 or more   -> error_burst
+                 or a few points more, added up over as many moments as it takes
 
 The tests are those of `detectors.sequential`. Answers trail requests, so for `trailing_moments` after requests were
 silent their absence proves nothing. A finding is told when its test rings and in the `told_moments` after that, since
 the first ten seconds may have begun normally and understate it; from then on the minute windows tell.
 
-A whole minute that was silent says so too (`silence`), which confirms an alert, or withdraws it by its absence.
+A whole minute that was silent says so too (`silence`), and so does one whose errors are up while the test of a few
+points more rings (`accumulated`), which confirms an alert, or withdraws it by its absence.
 
 What a ringing test has found is not learnt, for `frozen_steps_max` moments: an outage must not become the usual.
 """
@@ -20,6 +22,7 @@ from msgspec import Struct, field
 from detectors.counts import Rate
 from detectors.sequential import Failures, Level, Sequential, SequentialParams, Sum
 from pipeline.judging.findings import Finding, of_metric
+from pipeline.judging.metrics import ACCUMULATED, COUNTED, trials
 from topics.fields import SECOND_US
 from topics.links import Moment
 from topics.records import MetricWindow
@@ -28,11 +31,15 @@ SEQUENTIAL = "sequential"
 
 
 class FastParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """`errors_min`: fewer failures are no storm, however unlikely. `going_on`: the least share of the usual requests
+    """`errors_min`: fewer failures are no storm, however unlikely. `excess` times the usual error rate, and `rate_min`,
+    are no burst; `effect` is the least that matters. `going_on`: the least share of the usual requests
     at which silent answers mean that they hang. `minute_left`: a minute with no more than this share is silent."""
 
     tests: SequentialParams = SequentialParams()
     errors_min: int = 5
+    excess: float = 1.2
+    rate_min: float = 0.003
+    effect: float = 0.02
     going_on: float = 0.3
     minute_left: float = 0.2
     trailing_moments: int = 12
@@ -53,9 +60,11 @@ class Fast(Struct, tag="fast"):
     outage: Sum = field(default_factory=Sum)
     hang: Sum = field(default_factory=Sum)
     storm: Sum = field(default_factory=Sum)
+    burst: Sum = field(default_factory=Sum)
     outage_rang: int = 0
     hang_rang: int = 0
     storm_rang: int = 0
+    burst_rang: int = 0
     trailing: int = 0
     frozen: int = 0
 
@@ -79,13 +88,19 @@ class Glance:
         self._weigh_outage(fast, moment)
         self._weigh_hang(fast, moment)
         trials = max(moment.completions, moment.errors)
-        if moment.errors or fast.storm.value:
+        if moment.errors or fast.burst.value or fast.storm.value:
             dispersion = self.tests.dispersion(fast.failures)
             self.tests.storm(fast.storm, moment.errors, trials, usual.tolerated, dispersion)
+            self.tests.burst(fast.burst, moment.errors, trials, self._quiet(usual), dispersion)
         found = self._told(fast, moment, usual)
         self._learn(fast, moment, trials, usual)
         fast.last_start_us, fast.moment_us = moment.start_us, moment.end_us - moment.start_us
         return found
+
+    def _quiet(self, usual: Rate) -> float:
+        """The highest error rate that is no burst. Less than what a single minute tolerates (`Rate.tolerated`): how
+        much errors vary is in their dispersion."""
+        return min(max(self.params.rate_min, self.params.excess * usual.baseline), 1.0 - 1e-9)
 
     def _weigh_outage(self, fast: Fast, moment: Moment) -> None:
         since = _since(moment, moment.requests, moment.last_request_us)
@@ -108,7 +123,8 @@ class Glance:
         fast.hang_rang = fast.hang_rang + 1 if fast.hang.ringing else 0
         storming = fast.storm.ringing and fast.storm.seen >= self.params.errors_min
         fast.storm_rang = fast.storm_rang + 1 if storming else 0
-        if not (fast.outage_rang or fast.hang_rang or fast.storm_rang):
+        fast.burst_rang = fast.burst_rang + 1 if self._bursting(fast, usual) else 0
+        if not (fast.outage_rang or fast.hang_rang or fast.storm_rang or fast.burst_rang):
             return []
         found, told = list[Found](), range(1, self.params.told_moments + 1)
         if fast.outage_rang in told:
@@ -116,8 +132,19 @@ class Glance:
         if fast.hang_rang in told:
             found.append(self._silent(fast.hang, "completions", moment))
         if fast.storm_rang in told:
-            found.append(self._storming(fast.storm, usual.tolerated, moment))
+            found.append(self._failing(fast.storm, usual.tolerated, (1.0 + usual.tolerated) / 2.0, moment))
+        elif fast.burst_rang in told:
+            quiet = self._quiet(usual)
+            found.append(self._failing(fast.burst, quiet, self.tests.raised(quiet), moment))
         return found
+
+    def _bursting(self, fast: Fast, usual: Rate) -> bool:
+        """Rings, with enough errors to matter."""
+        test = fast.burst
+        return test.ringing and test.seen >= self.params.errors_min and self._matters(test.seen, test.of, usual)
+
+    def _matters(self, errors: float, of: float, usual: Rate) -> bool:
+        return errors >= (usual.baseline + self.params.effect) * of > 0.0
 
     def _silent(self, test: Sum, metric: str, moment: Moment) -> Found:
         started_us = _started_us(test, moment)
@@ -129,15 +156,17 @@ class Glance:
         finding = Finding(metric, SEQUENTIAL, self._score(test), test.seen, test.of, low, high, sentence)
         return Found(finding, started_us)
 
-    def _storming(self, test: Sum, usual: float, moment: Moment) -> Found:
+    def _failing(self, test: Sum, usual: float, against: float, moment: Moment) -> Found:
+        """`usual`: the highest rate that is; `against`: the one that the test looks for."""
         started_us = _started_us(test, moment)
-        rate, half_way = test.seen / test.of, (1.0 + usual) / 2.0
+        rate = test.seen / test.of
         sentence = (
             f"{test.seen:,.0f} of {test.of:,.0f} answers failed in {_seconds(started_us, moment.end_us)} s, "
             f"where up to {100 * usual:.1f} % is usual: too many for chance by the sequential test."
         )
-        finding = Finding("error_rate", SEQUENTIAL, self._score(test), rate, usual, 0.0, half_way, sentence)
-        return Found(finding, started_us)
+        return Found(
+            Finding("error_rate", SEQUENTIAL, self._score(test), rate, usual, 0.0, against, sentence), started_us
+        )
 
     def _score(self, test: Sum) -> float:
         return test.value / (test.value + self.tests.threshold(test))
@@ -145,7 +174,7 @@ class Glance:
     def _learn(self, fast: Fast, moment: Moment, trials: int, usual: Rate) -> None:
         """While nothing rings; or when it has been ringing for so long that this is how it is now."""
         if trials:
-            self.tests.learn_failures(fast.failures, fast.storm, moment.errors, trials, usual.baseline)
+            self.tests.learn_failures(fast.failures, fast.burst, moment.errors, trials, usual.baseline)
         if fast.outage.ringing or fast.hang.ringing or fast.storm.ringing:
             fast.frozen += 1
             if fast.frozen <= self.params.tests.frozen_steps_max:
@@ -160,8 +189,19 @@ class Glance:
         moments = (window.end_us - window.start_us) / fast.moment_us
         fast.requests.most = fast.completions.most = None if were is None else were / moments
 
-    def minute(self, fast: Fast, window: MetricWindow) -> list[Finding]:
-        """The whole minute's word on silence, from a model's first minutes on, when forecasts are not ready yet."""
+    def minute(self, fast: Fast, window: MetricWindow, usual: Rate) -> list[Finding]:
+        """The whole minute's word on what the moments tell, from a model's first minutes on, when forecasts are not
+        ready yet: silence, and errors that have added up."""
+        n = trials(window)
+        bursting = self._bursting(fast, usual) and self._matters(window.errors, n, usual)
+        return self._silences(fast, window) + (
+            [self._added_up(fast.burst, window.errors / n, usual)] if bursting else []
+        )
+
+    def _added_up(self, test: Sum, rate: float, usual: Rate) -> Finding:
+        return of_metric(COUNTED, ACCUMULATED, self._score(test), rate, usual.baseline, 0.0, self._quiet(usual))
+
+    def _silences(self, fast: Fast, window: MetricWindow) -> list[Finding]:
         moments = (window.end_us - window.start_us) / fast.moment_us
         found = [self._missed("requests", fast.requests, window.requests, moments)]
         going_on = window.requests >= self.params.going_on * fast.requests.usual * moments

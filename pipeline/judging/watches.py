@@ -15,7 +15,8 @@ from topics.records import Judged, Thresholds
 class Watch(Struct):
     """One family of one model. `began`: number of the window in which the present run of counting windows began.
 
-    `closed`: the alert resolved last, in window `closed_at`.
+    `closed`: the alert resolved last, in window `closed_at`. `evidence`: of the last window
+    (pipeline.judging.evidence).
     """
 
     soft: ConsensusState = ConsensusState()
@@ -24,6 +25,7 @@ class Watch(Struct):
     began_us: int = 0
     counted: int = 0
     quiet: int = 0
+    evidence: float = 0.0
     open: Open | None = None
     closed: Open | None = None
     closed_at: int = 0

@@ -5,7 +5,9 @@
                organisation's share; PELT's break confirms but never leads          detectors.consensus
     persists   `windows_min` of the last `windows_of` windows count (3 of 5); `hard_min` of `hard_of` (2 of 3) when
                they break a hard limit or are plain: two witnesses each out by `plain_reach` (1.2) times their own
-               threshold, one by `lone_reach` (2.25) in a metric that does not jump, or errors that have added up
+               threshold, one by `lone_reach` (2.25) in a metric that does not jump, or errors that have added up;
+               one window, or two in a row, when their evidence is overwhelming: their witnesses are out by
+               `one_window` (6) or `two_windows` (5) thresholds together             pipeline.judging.evidence
     open       once; `update` when the severity rises, when the organisation behind it is found, and every
                `update_every` anomalous windows; `resolved` after `resolve_after` windows without a leading anomaly,
                so a flapping metric holds its alert open
@@ -64,7 +66,7 @@ from msgspec import Struct
 
 from detectors import consensus
 from detectors.consensus import Consensus, ConsensusParams, Vote
-from pipeline.judging import causes, context, habits, raised, sensitivity
+from pipeline.judging import causes, context, evidence, habits, raised, sensitivity
 from pipeline.judging.alerts import Open, Status, confirm, notes, record, sudden_record
 from pipeline.judging.causes import CauseParams, Shares
 from pipeline.judging.context import Context
@@ -97,6 +99,8 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     hard_of: int = 3
     plain_reach: float = 1.2
     lone_reach: float = 2.25
+    one_window: float = 6.0
+    two_windows: float = 5.0
     update_every: int = 10
     resolve_after: int = 5
     reopen_windows: int = 5
@@ -326,12 +330,14 @@ class Alerting:
         votes = [] if judged.suppressed else witnesses(family, judged)
         watch.soft, outcome = consensus.step(watch.soft, self._soft, votes)
         watch.hard, limits = consensus.step(watch.hard, self._hard, self._beyond_doubt(family, judged, votes))
-        counts = watch.soft.counted[-1] or watch.hard.counted[-1]
+        overwhelming = self._overwhelming(family, watch, judged)
+        counts = watch.soft.counted[-1] or watch.hard.counted[-1] or overwhelming
         self._run(model, watch, judged, counts=counts, active=bool(votes))
         if watch.open is not None:
             return self._carry_on(model, family, watch, watch.open, judged, bool(votes), known)
         more = sensitivity.patience(watch.sensitivity, self.params.sensitivity)
-        if not (_confirmed(outcome, self._soft, more) or _confirmed(limits, self._hard, more)):
+        sure = overwhelming and not more
+        if not (sure or _confirmed(outcome, self._soft, more) or _confirmed(limits, self._hard, more)):
             return ""
         if habits.explain(habit, shares, family, judged, self.params.habits, self.params.causes):
             return ""
@@ -345,6 +351,11 @@ class Alerting:
         if votes and sensitivity.plain(judged, family, self.params.plain_reach, self.params.lone_reach):
             return [*votes, PLAIN]
         return votes if any(vote.detector == "limit" for vote in votes) else []
+
+    def _overwhelming(self, family: Family, watch: Watch, judged: Judged) -> bool:
+        """Whether the evidence of this window and the last one leaves no doubt; keeps it for the next."""
+        before, watch.evidence = watch.evidence, evidence.of(family, judged)
+        return evidence.overwhelming(before, watch.evidence, self.params.one_window, self.params.two_windows)
 
     def _open(
         self, model: Model, family: Family, watch: Watch, judged: Judged, graded: Severity, known: Context

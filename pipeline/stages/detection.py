@@ -17,7 +17,8 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
 
 Between the minutes, the fast path: every model's ten seconds (`Moment`) go through sequential tests, which find that
-requests or answers have stopped, or that most answers fail, within seconds (`sequential`: pipeline.judging.sudden,
+requests or answers have stopped, or that most answers fail, within seconds, and that a few points more fail, as soon
+as this adds up (`sequential`: pipeline.judging.sudden,
 detectors.sequential). What they find passes down as `Sudden`, for a provisional alert.
 
 Practical relevance (`Effects`): what is statistically certain but smaller is no finding. Warm-up is explicit: the first
@@ -33,7 +34,7 @@ after a deployment (`observe_us`) everything is still judged and recorded; alert
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
-State keys: `fast/<model>` (0.4 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB),
+State keys: `fast/<model>` (0.5 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB),
 `parts/<model>` and `price/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB, the last 240
 windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes and six times
 a day; `models`, `context`, `cursor`.
@@ -295,7 +296,7 @@ class Detection:
             ):
                 found.by_metric[measure.metric] = seen
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
-        found.findings += self._of_silence(state, window, look.was(first + REQUESTS))
+        found.findings += self._of_moments(state, window, model, look.was(first + REQUESTS))
         found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
         window_s = (window.end_us - window.start_us) / SECOND_US
@@ -312,8 +313,8 @@ class Detection:
             found.forecasts = _forecasts(subject, look, first, found.errors)
         return found
 
-    def _of_silence(self, state: State[Any], window: MetricWindow, were: float | None) -> list[Finding]:
-        """A model's first window opens its fast path; later ones confirm, or not, that requests or answers stopped.
+    def _of_moments(self, state: State[Any], window: MetricWindow, model: Filter, were: float | None) -> list[Finding]:
+        """A model's first window opens its fast path; later ones confirm, or not, what its moments have told.
 
         `were`: requests a window before a change that lasted; when they come back to that, it is no silence.
         """
@@ -323,7 +324,7 @@ class Detection:
             return []
         self._fast.expect(fast, window, were)
         state.put(f"fast/{window.model}", fast)
-        return self._fast.minute(fast, window)
+        return self._fast.minute(fast, window, Rate(self.params.rate, model.rate))
 
     def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:
         found = look.findings(row, actual) if look.found[row] else []

@@ -28,7 +28,7 @@ def steps_to_ring(level: Level, counts: list[tuple[int, float]]) -> int | None:
 
 
 def test_the_threshold_is_lordens_bound() -> None:
-    assert TESTS.h == pytest.approx(math.log(3 * 259_200))
+    assert TESTS.h == pytest.approx(math.log(4 * 259_200))
     rare = Sequential(SequentialParams(false_alarms_per_month=0.1))
     assert rare.h == pytest.approx(TESTS.h + math.log(10))
 
@@ -109,6 +109,27 @@ def test_a_storm_is_over_when_answers_come_again() -> None:
     for errors in (10, 10, 0, 0, 0, 0):
         TESTS.storm(alarm, errors, 10, 0.0075, 1.0)
     assert not alarm.ringing
+
+
+@pytest.mark.parametrize(("percent", "steps"), [(20, 1), (8, 2), (4, 4), (3, 6), (1, None)])
+def test_a_burst_of_few_errors_adds_up(percent: int, steps: int | None) -> None:
+    """Of 100 answers in each step, half a percent of failures is usual."""
+    alarm, rang = Sum(), None
+    for step in range(60):
+        TESTS.burst(alarm, percent, 100, 0.006, 1.0)
+        rang = step + 1 if alarm.ringing and rang is None else rang
+    assert rang == steps
+
+
+def test_a_burst_is_looked_for_above_what_is_usual_and_below_one() -> None:
+    assert [round(TESTS.raised(rate), 3) for rate in (0.01, 0.1, 0.9)] == [0.04, 0.2, 0.95]
+
+
+def test_errors_at_the_usual_rate_are_no_burst_for_a_month() -> None:
+    rng, alarm = np.random.default_rng(9), Sum()
+    for errors in rng.binomial(50, 0.006, size=PARAMS.steps_per_month).tolist():
+        TESTS.burst(alarm, errors, 50, 0.006, 1.0)
+        assert not alarm.ringing
 
 
 def test_runs_of_errors_make_a_storm_less_telling() -> None:

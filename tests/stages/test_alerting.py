@@ -127,6 +127,11 @@ CASES: list[tuple[str, str, list[Step]]] = [
             (2, "update", "error_burst", "critical"),
         ],
     ),
+    (
+        "a few errors more, on seconds of evidence, confirmed by what has added up",
+        "..3a",
+        [(1, "open", "error_burst", "info"), (2, "update", "error_burst", "info")],
+    ),
     ("two at once are one incident", "..&", [(1, "open", "traffic_drop", "critical")]),
     ("an open alert needs no provisional one", "FF?&", [(1, "open", "error_burst", "critical")]),
     ("sudden before any window is not believed", "!..", []),
@@ -176,6 +181,24 @@ CASES: list[tuple[str, str, list[Step]]] = [
 @pytest.mark.parametrize(("letters", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_drawn_case(letters: str, expected: list[Step]) -> None:
     assert steps(fed(letters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("letters", "score", "minute"),
+    [
+        ("..dd", 0.66, 3),
+        (".d..d", 0.66, None),
+        ("..d", 0.76, 2),
+        ("..d", 0.74, None),
+        ("..l..", 0.9, None),
+        ("..m", 0.9, None),
+    ],
+    ids=["two windows", "not in a row", "one window", "not quite", "one source alone", "maintenance"],
+)
+def test_overwhelming_evidence_needs_no_persistence(letters: str, score: float, minute: int | None) -> None:
+    """`d` has two witnesses, out by 1.9, 3.2, 2.8 times their thresholds."""
+    outputs = Alerting(DEFAULTS).step(State(), Batch(0, 1, range(len(letters)), timeline(letters, score=score)))
+    assert [step[0] for step in steps(outputs)] == ([] if minute is None else [minute])
 
 
 def test_three_in_a_row_is_a_setting() -> None:

@@ -287,13 +287,15 @@ def sudden_in(counts: Sequence[tuple[int, int, int]], before: Sequence[Any] = ()
         ([(50, 0, 0)] * 3, "completions", 10),
         ([(50, 50, 50)] * 3, "error_rate", 10),
         ([(50, 50, 15)] * 3, "error_rate", 10),
+        ([(50, 50, 5)] * 9, "error_rate", 20),
+        ([(50, 50, 2)] * 12, "error_rate", 50),
     ],
-    ids=["outage", "outage, begun within", "hang", "storm", "storm of 30 %"],
+    ids=["outage", "outage, begun within", "hang", "storm", "storm of 30 %", "ten percent", "four percent"],
 )
 def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int]], metric: str, seconds: int) -> None:
     at, first = sudden_in(counts)[0]
     assert (at, first.anomalies[0].metric, first.anomalies[0].detector) == (seconds, metric, "sequential")
-    assert first.time_us - 15 * SECOND_US <= first.started_us[0] < first.time_us
+    assert first.time_us - (seconds + 5) * SECOND_US <= first.started_us[0] < first.time_us
     assert first.suppressed == ""
 
 
@@ -301,11 +303,12 @@ def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int
     "counts",
     [
         [(50, 50, 0)] * 12,
-        [(25, 25, 1)] * 12,
+        [(25, 25, 0)] * 12,
+        [(50, 50, 3)] * 2 + [(50, 50, 0)] * 12,
         [(200, 200, 0)] * 12 + [(50, 50, 0)] * 12,
         [(50, 50, 1)] * 12,
     ],
-    ids=["usual", "half the traffic", "back from a surge", "two percent of errors"],
+    ids=["usual", "half the traffic", "six errors", "back from a surge", "two percent of errors"],
 )
 def test_what_is_no_hard_failure_is_left_to_the_minutes(counts: list[tuple[int, int, int]]) -> None:
     assert sudden_in(counts) == []

@@ -9,7 +9,7 @@ r  one region fails     m  like x, in maintenance     w  the first token takes l
 
 and what the fast path found, 20 s into a minute:
 !  requests stopped   ?  half of the answers failed   %  answers stopped   *  nearly all answers failed   &  ! and *
-/  like !, in maintenance
+/  like !, in maintenance   3  three percent of the answers failed
 """
 
 from typing import Any
@@ -59,6 +59,7 @@ LETTERS: dict[str, tuple[Finding, ...]] = {
 SUDDEN: dict[str, tuple[Finding, ...]] = {
     "!": (("requests", "sequential", 0.0, 40.0),),
     "?": (("error_rate", "sequential", 0.5, 0.005),),
+    "3": (("error_rate", "sequential", 0.03, 0.005),),
     "*": (("error_rate", "sequential", 0.9, 0.005),),
     "%": (("completions", "sequential", 1.0, 50.0),),
     "/": (("requests", "sequential", 0.0, 40.0),),
