@@ -138,6 +138,15 @@ def test_the_fast_path_is_only_delayed() -> None:
     assert [(each.status, each.provisional) for each in line.windows("d")] == [("update", False)]
 
 
+def test_of_errors_only_few_are_held_back_on_the_fast_path() -> None:
+    line = Line(AT_ALL)
+    judged_false(line, 7, "EEE")
+    assert line.threshold("errors").k > 2.4
+    assert line.sudden("3", lasted_s=60) == []  # three percent, out by 2.3 times the test's threshold
+    (alert,) = line.sudden("?", lasted_s=20)  # half of the answers
+    assert (alert.status, alert.kind) == ("open", "error_burst")
+
+
 @pytest.mark.parametrize(
     ("alert", "verdicts", "k"),
     [
