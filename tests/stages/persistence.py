@@ -5,6 +5,7 @@ each, false alarms in them, and false alarms a quiet model-day, for several rule
 chosen on these seeds.
 """
 
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def opened(judged: list[Judged], params: AlertingParams) -> list[int]:
 
 def row(rule: tuple[int, int, int, int], runs: Sequence[Run], quiet: Sequence[list[Judged]]) -> str:
     """Recall, delays by kind and false alarms of one rule."""
-    params = AlertingParams(windows_min=rule[0], windows_of=rule[1], hard_min=rule[2], hard_of=rule[3])
+    of_windows = {"windows_min": rule[0], "windows_of": rule[1], "hard_min": rule[2], "hard_of": rule[3]}
+    params = AlertingParams(**of_windows, one_window=math.inf, two_windows=math.inf)  # persistence alone
     delays: dict[str, list[int]] = defaultdict(list)
     total, false = 0, 0
     for incidents, judged in runs:
