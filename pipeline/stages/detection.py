@@ -21,7 +21,8 @@ requests or answers have stopped, or that most answers fail, within seconds, and
 as this adds up (`sequential`: pipeline.judging.sudden,
 detectors.sequential). What they find passes down as `Sudden`, for a provisional alert.
 
-Practical relevance (`Effects`): what is statistically certain but smaller is no finding. Warm-up is explicit: the first
+Practical relevance (`Effects`): what is statistically certain but smaller is no finding, and neither is the way back to
+where a metric was before a change that lasted (pipeline.judging.former). Warm-up is explicit: the first
 window of a model may be partial and is not learnt, forecasts speak after `track.arima.ready_after` (20) windows, the
 forest after 30, limits at once. Daily profiles are learnt once a day of windows is there, working days and weekends are
 told apart after a week (pipeline.judging.season).
