@@ -1,8 +1,9 @@
 """What people and tools have said that changes how windows are judged: maintenance, deployments, launches.
 
 A launch is growth that was announced. While it lasts, more tokens and cost than usual only inform, as long as they stay
-below `factor` times what would be usual at most; after its end a fall back by as much informs only, until the level of
-the last hours has forgotten it (`FADES_US`). Everything else is judged as ever: growth is no excuse for errors.
+below `factor` times what would be usual at most; at its end a fall back by as much informs only, from an hour before
+the announced end (`EARLY_US`: few end on the minute) until the level of the last hours has forgotten it (`FADES_US`).
+Everything else is judged as ever: growth is no excuse for errors.
 """
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ MAINTENANCES_MAX = 256
 LAUNCHES_MAX = 256
 DEPLOYMENTS_MAX = 1_000
 FADES_US = 2 * HOUR_US  # the baseline that a fall is measured against is a median over as long
+EARLY_US = HOUR_US
 
 Span = tuple[int, int]
 
@@ -75,7 +77,7 @@ def announced(context: Context, model: str, window: Span, upwards: bool, leads: 
             continue
         if upwards and _overlap(window, (launch.start_us, launch.end_us)):
             explained = all(_grew(launch, anomaly) for anomaly in leads)
-        elif not upwards and _overlap(window, (launch.end_us, launch.end_us + FADES_US)):
+        elif not upwards and _overlap(window, (launch.end_us - EARLY_US, launch.end_us + FADES_US)):
             explained = all(anomaly.actual * launch.factor >= anomaly.low for anomaly in leads)
         else:
             explained = False
