@@ -90,7 +90,7 @@ async def replayed(planned: Plan, address: str, speed: float | None = None, with
 Place = tuple[str, int]
 
 
-async def _committed(address: str) -> dict[str, dict[Place, int]]:
+async def committed(address: str) -> dict[str, dict[Place, int]]:
     """What every consumer group has committed: group -> (topic, partition) -> offset."""
     async with admin(address) as client:
         found = {
@@ -105,9 +105,9 @@ async def caught_up(address: str) -> None:
     """Wait until all workers have committed all there is: with outputs acknowledged first, nothing is under way."""
     async with asyncio.timeout(CATCH_UP_S), AIOKafkaConsumer(bootstrap_servers=address) as consumer:
         while True:
-            committed = [item for offsets in (await _committed(address)).values() for item in offsets.items()]
-            ends = await consumer.end_offsets({TopicPartition(*place) for place, _ in committed})
-            if committed and all(at >= ends[TopicPartition(*place)] for place, at in committed):
+            held = [item for offsets in (await committed(address)).values() for item in offsets.items()]
+            ends = await consumer.end_offsets({TopicPartition(*place) for place, _ in held})
+            if held and all(at >= ends[TopicPartition(*place)] for place, at in held):
                 return
 
 
@@ -167,7 +167,7 @@ def offline_from_logs(address: str) -> dict[str, dict[str, Any]]:
             outputs[alias][value.id] = value
 
     driver = Offline(Settings(), sink, partitions=PARTITIONS, recorded=LOGS)
-    processed = asyncio.run(_committed(address)).values()
+    processed = asyncio.run(committed(address)).values()
     for log in LOGS:
         for partition, raws in sorted(read_log(address, log).items()):
             place = (BY_ALIAS[log].name, partition)

@@ -9,18 +9,30 @@ from typing import Any
 
 from pipeline.commands.replaying import find_source, plan
 from replay.synthesis import Synthesis
-from tests.e2e.runs import WorkerProcess, assert_same_as_offline, once, read, replayed, worker
+from tests.e2e.runs import WorkerProcess, assert_same_as_offline, committed, once, read, replayed, worker
 
 SEED = 11
 KILLS = 3
+START_S_MAX = 60.0
+
+
+async def more_than(done: int, address: str) -> int:
+    """Wait until more than `done` offsets are committed, of all partitions together; how many."""
+    async with asyncio.timeout(START_S_MAX):
+        while True:
+            now = sum(sum(offsets.values()) for offsets in (await committed(address)).values())
+            if now > done:
+                return now
+            await asyncio.sleep(0.2)
 
 
 async def replay_and_kill(planned: Any, address: str, running: WorkerProcess) -> Any:
-    """Replay at a pace that the worker keeps up with, and kill it at seeded moments."""
-    moments = random.Random(SEED)
+    """Replay at a pace that the worker keeps up with, and kill it at seeded moments after it has got to work."""
+    moments, done = random.Random(SEED), 0
     run = asyncio.create_task(replayed(planned, address, speed=120.0, with_context=True))
     for _ in range(KILLS):
-        await asyncio.sleep(moments.uniform(4.0, 9.0))
+        done = await more_than(done, address)
+        await asyncio.sleep(moments.uniform(0.0, 5.0))
         assert not run.done(), "the replay ended before the worker was killed"
         running.kill()
         running.start()
