@@ -31,18 +31,22 @@ def unpack(found: Any) -> Fetched:
         batch = found._records.next_batch()
         if found._check_crcs and not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {found._tp}")
-        if not batch.is_control_batch and not _is_aborted(found, batch):
+        aborted = _is_aborted(found, batch)
+        if batch.is_control_batch:
+            if aborted and found._contains_abort_marker(batch):
+                found._aborted_producers.discard(batch.producer_id)
+        elif not aborted:
             part = list(batch)
             if part and part[0].offset < next_offset:  # a batch is fetched whole, also from its middle on
                 part = [record for record in part if record.offset >= next_offset]
             records += part
-        elif batch.is_control_batch and batch.producer_id is not None and found._contains_abort_marker(batch):
-            found._aborted_producers.discard(batch.producer_id)
         next_offset = max(next_offset, batch.next_offset)
     return Fetched(records, range(first, next_offset))
 
 
 def _is_aborted(found: Any, batch: Any) -> bool:
+    """Whether it belongs to an aborted transaction. To be asked of every batch in order, markers too: what is read may
+    begin with the marker, the transaction itself read before or compacted away, and what follows it is not aborted."""
     if found._isolation_level != READ_COMMITTED or batch.producer_id is None:
         return False
     found._consume_aborted_up_to(batch.base_offset)
