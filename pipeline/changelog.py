@@ -9,6 +9,7 @@ Faust's tables are not used: nobody can be shut out from them, and they are read
 minutes for a million keys (docs/decisions/0006).
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,9 +78,8 @@ class Changelog:
                 await self._producer.send_batch(batch, self._place.topic, partition=self._place.partition)
                 for batch in self._batches([*changed, (POSITION.decode(), _encode(position))])
             ]
+            await asyncio.gather(*sent)  # first: aiokafka would commit what did arrive when a part has failed
             await self._producer.commit_transaction()
-            for future in sent:
-                await future
         except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber) as error:
             raise FencedError(f"{self._place.topic}/{self._place.partition}: another process holds it now") from error
 

@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.errors import MessageSizeTooLargeError
 
 from pipeline.changelog import BATCH_BYTES_MAX, Changelog, FencedError
-from pipeline.kafka_admin import create_changelogs
+from pipeline.kafka_admin import CHANGELOG, admin, create_changelogs
 
 pytestmark = pytest.mark.broker
 
@@ -85,5 +87,23 @@ def test_what_was_begun_and_not_finished_is_not_there(broker: str) -> None:
         state = await read(broker, "begun")
         await dying.close()
         return state
+
+    assert asyncio.run(run()) == ({"quota|a": b"1"}, 3)
+
+
+def test_when_a_part_cannot_be_written_nothing_is(broker: str) -> None:
+    """aiokafka itself commits a transaction of which a batch has failed, with what did arrive."""
+    too_large = 3 * BATCH_BYTES_MAX
+
+    async def run() -> State:
+        async with admin(broker) as client:
+            limit = {**CHANGELOG, "max.message.bytes": str(2 * BATCH_BYTES_MAX)}
+            await client.create_topics([NewTopic("parts", 1, 1, topic_configs=limit)])
+        changelog, _ = await opened(broker, "parts")
+        await changelog.write([("quota|a", b"1")], 3)
+        with pytest.raises(MessageSizeTooLargeError):
+            await changelog.write([("quota|a", b"2"), ("quota|b", bytes(too_large))], 5)
+        await changelog.close()
+        return await read(broker, "parts")
 
     assert asyncio.run(run()) == ({"quota|a": b"1"}, 3)
