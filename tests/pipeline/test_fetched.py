@@ -29,7 +29,8 @@ async def fill(address: str) -> int:
             await plain.send_and_wait(PLACE.topic, b"between", partition=0)
             await (aborts.commit_transaction() if kept else aborts.abort_transaction())
         await plain.send_and_wait(PLACE.topic, b"last", partition=0)
-        return (await plain.send_and_wait(PLACE.topic, b"last", partition=0)).offset + 1
+        last = await plain.send_and_wait(PLACE.topic, b"last", partition=0)
+        return int(last.offset) + 1
 
 
 async def read(address: str, begin: int, end: int, by_batch: bool) -> list[int]:
