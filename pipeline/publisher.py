@@ -14,11 +14,16 @@ from topics.table import BY_NAME, RECORD_BYTES_MAX
 BATCH_BYTES_MAX = 512 * 1024  # a single larger record still makes a batch of its own
 ROUND_RECORDS_MAX = 2_048
 LINGER_S = 0.002
+PATIENCE_S = 30.0
 KEYS_REMEMBERED_MAX = 1_000_000
 Headers = tuple[tuple[str, bytes], ...]
 Place = tuple[bytes, int]
 Way = tuple[str, int, Callable[[Any], bytes], list[tuple[str, bytes]]]
 """Of a topic: its name, number of partitions, encoder, and the headers of each record."""
+
+
+class PublishError(Exception):
+    """Something was not sent, so nothing behind it is: a reader takes what comes in disorder for repeated."""
 
 
 class Ready(NamedTuple):
@@ -38,11 +43,19 @@ class Ready(NamedTuple):
 class Publisher:
     """A producer that keeps order per partition (idempotent, so that a retry neither repeats nor overtakes).
 
-    `topics`: the names of all that it will ever send to; they must exist.
+    After the first failure it sends nothing any more (PublishError): begin again with another, from a checkpoint.
+    `topics`: the names of all that it will ever send to; they must exist. `patience_s`: for an answer, and for room.
     """
 
-    def __init__(self, broker: str, client_id: str = "tidegate", topics: Iterable[str] = BY_NAME) -> None:
+    def __init__(
+        self,
+        broker: str,
+        client_id: str = "tidegate",
+        topics: Iterable[str] = BY_NAME,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._broker = broker
+        self._patience_s = patience_s
         self._topics = frozenset(topics)
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
@@ -50,6 +63,7 @@ class Publisher:
         self._places: dict[int, dict[str, Place]] = {}  # number of partitions -> key -> where it goes
         self._round: _Round | None = None
         self._sending = asyncio.Lock()
+        self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -61,7 +75,7 @@ class Publisher:
             max_batch_size=BATCH_BYTES_MAX,
             max_request_size=RECORD_BYTES_MAX,
             compression_type=None,
-            request_timeout_ms=30_000,
+            request_timeout_ms=int(self._patience_s * 1000),
         )
         await self._producer.start()
         # Name them all: aiokafka asks for all topics when it begins, and afterwards only for those named so far, so
@@ -74,9 +88,11 @@ class Publisher:
 
     async def stop(self) -> None:
         if self._producer is not None:
-            await self._send_round()
-            await self._producer.stop()
-            self._producer = None
+            try:
+                await self._send_round()
+            finally:
+                await self._producer.stop()
+                self._producer = None
 
     def partitions(self, alias: str) -> int:
         """How many partitions a topic had when this publisher started."""
@@ -89,6 +105,7 @@ class Publisher:
         LINGER_S seconds (a batch of each partition, say) leaves as one round, in one request.
         """
         assert self._producer is not None, "start() comes first"
+        self._check()
         open_round = self._round = self._round or _Round(self._producer.create_batch)
         self._fill(open_round.batches, partition, outputs)
         if open_round.batches.records >= ROUND_RECORDS_MAX:
@@ -148,10 +165,24 @@ class Publisher:
 
     async def _submit(self, batches: "_Batches") -> list["asyncio.Future[Any]"]:
         assert self._producer is not None
-        return [
-            await self._producer.send_batch(builder, topic, partition=partition)
-            for (topic, partition), builder in batches.closed()
-        ]
+        self._check()
+        futures = []
+        try:
+            for (topic, partition), builder in batches.closed():
+                futures.append(await self._producer.send_batch(builder, topic, partition=partition))
+                futures[-1].add_done_callback(self._note)
+        except BaseException as error:
+            self._failure = error
+            raise
+        return futures
+
+    def _note(self, acknowledged: "asyncio.Future[Any]") -> None:
+        if not acknowledged.cancelled() and (error := acknowledged.exception()) is not None:
+            self._failure = self._failure or error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise PublishError(f"not sent, because before it there was {self._failure!r}") from self._failure
 
 
 class _Round:

@@ -1,15 +1,19 @@
 """Outputs on the real broker: in order, acknowledged together, and an error where the broker takes none."""
 
 import asyncio
+import contextlib
 import itertools
+import os
+import signal
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from pipeline.broker import Broker, temporary_broker
 from pipeline.kafka_admin import create_topics, partition_counts
-from pipeline.publisher import BATCH_BYTES_MAX, ROUND_RECORDS_MAX, Publisher
+from pipeline.publisher import BATCH_BYTES_MAX, ROUND_RECORDS_MAX, Publisher, PublishError, Ready
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import decoder, partition_of
 from topics.records import DeadLetter
@@ -119,3 +123,52 @@ def test_what_the_broker_refuses_is_raised_by_its_future(broker: str) -> None:
 
     with pytest.raises((KafkaError, ValueError)):
         asyncio.run(run())
+
+
+def test_nothing_is_sent_behind_what_was_not(broker: str) -> None:
+    """The broker itself would take it from a producer that it does not know yet. A reader who has seen what is behind
+    drops what comes again from the checkpoint before it, as repeated."""
+
+    async def run() -> dict[int, list[Any]]:
+        await create_topics(broker, 4, 1)
+        publisher = Publisher(broker)
+        await publisher.start()
+        huge = await publisher.publish(0, [Output(0, "traffic", "behind", request("x" * (RECORD_BYTES_MAX + 1)))])
+        with pytest.raises(KafkaError):
+            await asyncio.gather(*huge)
+        with pytest.raises(PublishError, match="MessageSizeTooLarge"):
+            await publisher.publish(0, [Output(1, "traffic", "behind", request("behind"))])
+        with pytest.raises(PublishError, match="MessageSizeTooLarge"):
+            await publisher.send([Ready(BY_ALIAS["traffic"].name, 0, b"behind", b"{}")])
+        await publisher.stop()
+        return await found(broker, BY_ALIAS["traffic"].name)
+
+    assert not [r for records in asyncio.run(run()).values() for r in records if r.key == b"behind"]
+
+
+def test_a_round_that_finds_no_room_is_the_last() -> None:
+    """While no broker answers, rounds wait for those before them until their time is over. What is in the producer by
+    then may still arrive; what comes behind a round that was given up may not."""
+
+    async def run(broker: Broker) -> tuple[list[Any], list[str]]:
+        await create_topics(broker.address, 1, 1)
+        publisher, sent = Publisher(broker.address, patience_s=1.0), []
+        await publisher.start()
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            for number in range(20):
+                with contextlib.suppress(PublishError):
+                    sent += await publisher.publish(0, [Output(number, "traffic", "k", request(f"{number}"))])
+                await asyncio.sleep(0.1)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        ended = await asyncio.gather(*sent, return_exceptions=True)
+        with contextlib.suppress(PublishError):
+            await publisher.stop()
+        records = (await found(broker.address, BY_ALIAS["traffic"].name))[0]
+        return ended, [decoder(BY_ALIAS["traffic"])(record.value).prompt for record in records]
+
+    with temporary_broker() as broker:
+        ended, prompts = asyncio.run(run(broker))
+    assert any(isinstance(each, KafkaTimeoutError) for each in ended)
+    assert prompts == [f"{number}" for number in range(len(prompts))]
