@@ -102,8 +102,10 @@ class Worker:
         if not self._holds(event):
             return
         if gap.begin <= earliest:
-            lost = f"records {gap.wanted} to {gap.begin - 1} were deleted before they were read"
-            logger.error("%s/%d: %s; the topic's retention is too short, or the worker was away too long", *tp, lost)
+            if gap.wanted > 0:  # else a log of which this group has never read anything
+                lost = f"records {gap.wanted} to {gap.begin - 1} were deleted before they were read"
+                why = "the topic's retention is too short, or the worker was away too long"
+                logger.error("%s/%d: %s; %s", *tp, lost, why)
             lane.pass_over(gap.begin)
             await lane.handle(event, event.message.value)
         else:

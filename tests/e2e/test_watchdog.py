@@ -21,6 +21,7 @@ from topics.traffic import Request
 
 TRAFFIC = BY_ALIAS["traffic"]
 SAID_S_MAX = 60.0
+BACKLOG = 24_000
 
 
 async def produce_until_said(address: str, log: Path, words: str, times: int = 1) -> int:
@@ -86,4 +87,34 @@ def test_fetches_that_get_lost_on_the_way_are_fetched_again(fresh_broker: str, t
         sent = asyncio.run(produce_until_said(fresh_broker, log, "it is fetched again", times=PARTITIONS))
         decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
     assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
+    assert "starts anew" not in log.read_text()
+
+
+async def produce_at_once(address: str) -> int:
+    """More requests than a few fetches hold; how many."""
+    await create_topics(address, PARTITIONS, 1)
+    publisher, encode, now_us = Publisher(address), encoder(TRAFFIC), time.time_ns() // 1000
+    await publisher.start()
+    for start in range(0, BACKLOG, 1_000):
+        requests = [
+            Request(
+                id=f"r-{number}", time_us=now_us, organisation="o", model="m", input_tokens=1, max_tokens=1,
+                prompt="x" * 1_500,
+            )
+            for number in range(start, start + 1_000)
+        ]  # fmt: skip
+        ready = [Ready(TRAFFIC.name, number % PARTITIONS, None, encode(each)) for number, each in enumerate(requests)]
+        await asyncio.gather(*await publisher.send(ready))
+    await publisher.stop()
+    return BACKLOG
+
+
+def test_what_was_delivered_beyond_a_gap_does_not_disturb_fetching_again(fresh_broker: str, tmp_path: Path) -> None:
+    """Behind a backlog the fetching is ahead of the lane that asks for what it missed."""
+    sent = asyncio.run(produce_at_once(fresh_broker))
+    with deaf_worker(fresh_broker, tmp_path, "drop") as (worker, log):
+        decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
+        assert worker.poll() is None
+    assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
+    assert "it is fetched again" in log.read_text()
     assert "starts anew" not in log.read_text()
