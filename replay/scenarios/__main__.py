@@ -15,12 +15,15 @@ from rich.progress import Progress
 
 from pipeline.settings import Settings, SettingsError, load
 from replay.event import ReplayError
+from replay.scenarios import ablation
+from replay.scenarios.ablation import LEFT_OUT
 from replay.scenarios.judging import Verdict, summarise
-from replay.scenarios.running import Closed, naive_verdict, verdicts, windows, write
-from replay.scenarios.table import show, show_wrong
+from replay.scenarios.running import Closed, Weighed, naive_verdict, verdicts, windows, write
+from replay.scenarios.table import show, show_without, show_wrong
 from replay.scenarios.world import WEEKS_MAX, Scenario
 
 PROCESSES_MAX = 2
+OURS, NAIVE = "tidegate", "naive"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _do(given: argparse.Namespace) -> None:
     if given.command == "evaluate":
-        evaluate(seeds(given.seeds), given.weeks, load(given.config), given.naive, given.output)
+        evaluate(seeds(given.seeds), given.weeks, load(given.config), given.naive, given.without, given.output)
         return
     console = Console(stderr=True)
     with Progress(console=console) as bars:
@@ -46,9 +49,11 @@ def _do(given: argparse.Namespace) -> None:
     console.print(f"{given.out}: slices.jsonl, windows.jsonl and {len(scenario.labels)} incidents in labels.jsonl")
 
 
-def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool, output: Path | None) -> None:
+def evaluate(
+    chosen: Sequence[int], weeks: int, settings: Settings, naive: bool, without: bool, output: Path | None
+) -> None:
     """Make every seed's windows, at most PROCESSES_MAX at a time, judge them together, and print the table
-    and what went wrong."""
+    and what went wrong; `without`: also what would, were one detector left out."""
     scenarios = [Scenario(seed, weeks) for seed in chosen]
     found: dict[str, list[Verdict]] = {}
     with ProcessPoolExecutor(PROCESSES_MAX) as pool, Progress(console=Console(stderr=True)) as bars:
@@ -60,13 +65,18 @@ def evaluate(chosen: Sequence[int], weeks: int, settings: Settings, naive: bool,
         recipes = [pool.submit(_naive, seed, weeks, raw) for seed, raw in zip(chosen, encoded, strict=True) if naive]
         judging = bars.add_task("judging", total=1.0)
         closed = [_decode(raw) for raw in encoded]
-        found["tidegate"] = verdicts(scenarios, closed, settings, lambda share: bars.update(judging, completed=share))
+        judged: list[Weighed] | None = [] if without else None
+        found[OURS] = verdicts(scenarios, closed, settings, lambda share: bars.update(judging, completed=share), judged)
         bars.update(judging, completed=1.0)
+        for name in bars.track(LEFT_OUT if judged else (), description="leaving one out"):
+            found[f"without {name}"] = ablation.without(name, scenarios, judged or (), settings)
         if naive:
-            found["naive"] = [recipe.result() for recipe in recipes]
+            found[NAIVE] = [recipe.result() for recipe in recipes]
     summaries = {name: summarise(own) for name, own in found.items()}
-    show(Console(), summaries)
-    show_wrong(Console(), found["tidegate"])
+    show(Console(), {name: one for name, one in summaries.items() if name in (OURS, NAIVE)})
+    if without:
+        show_without(Console(), {name: one for name, one in summaries.items() if name != NAIVE})
+    show_wrong(Console(), found[OURS])
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(msgspec.json.format(msgspec.json.encode({"summaries": summaries, "verdicts": found})))
@@ -113,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("scenario"))
     parser.add_argument("--config", type=Path, default=None, help="settings of the stages in TOML")
     parser.add_argument("--naive", action="store_true", help="evaluate: the naive recipe in the same table")
+    parser.add_argument("--without", action="store_true", help="evaluate: what is lost by leaving each detector out")
     parser.add_argument("--output", type=Path, default=None, help="evaluate: all results as JSON")
     return parser
 

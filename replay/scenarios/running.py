@@ -22,14 +22,17 @@ from replay.scenarios import naive
 from replay.scenarios.judging import Opened, Verdict, judge
 from replay.scenarios.world import START_US, Scenario
 from topics.control import Relayed
-from topics.links import Moment
-from topics.records import Alert, MetricWindow, SlicesEvent
+from topics.links import Moment, Sudden
+from topics.records import Alert, Judged, MetricWindow, SlicesEvent
 
 TELLING = 2_000  # records between two words of progress
 SEPARATOR = "@"
 
 Closed = MetricWindow | Moment | Relayed
 """What detection reads."""
+
+Weighed = Judged | Sudden | Relayed
+"""What alerting reads."""
 
 Progress = Callable[[float], None]
 """Told how far the work has come, from 0 to 1."""
@@ -49,19 +52,33 @@ def windows(scenario: Scenario, settings: Settings, progress: Progress | None = 
 
 
 def verdicts(
-    scenarios: Sequence[Scenario], closed: Sequence[list[Closed]], settings: Settings, progress: Progress | None = None
+    scenarios: Sequence[Scenario],
+    closed: Sequence[list[Closed]],
+    settings: Settings,
+    progress: Progress | None = None,
+    judged: list[Weighed] | None = None,
 ) -> list[Verdict]:
-    """Judge the windows of all scenarios together, and score each."""
+    """Judge the windows of all scenarios together, and score each. `judged` takes what alerting was told."""
     alerts: list[Alert] = []
 
     def sink(alias: str, key: str, value: Any) -> None:
         if alias == "alerts":
             alerts.append(value)
 
-    offline = Offline(of_several(settings, len(scenarios)), sink, partitions=1, stages=("detection", "alerting"))
+    def watch(link: str, outputs: Sequence[Output]) -> None:
+        if link == "judged" and judged is not None:
+            judged.extend(output.value for output in outputs)
+
+    stages = ("detection", "alerting")
+    offline = Offline(of_several(settings, len(scenarios)), sink, partitions=1, stages=stages, watch=watch)
     streams = [_named(scenario.seed, own) for scenario, own in zip(scenarios, closed, strict=True)]
     total, merged = sum(map(len, closed)), (event for _, event in heapq.merge(*streams, key=lambda pair: pair[0]))
     offline.feed_records("closed", 0, _counted(merged, total, progress))
+    return by_scenario(scenarios, alerts)
+
+
+def by_scenario(scenarios: Sequence[Scenario], alerts: Iterable[Alert]) -> list[Verdict]:
+    """Score the alerts of scenarios that were judged as one deployment."""
     by_seed: dict[int, list[Opened]] = {scenario.seed: [] for scenario in scenarios}
     for one in opened(alerts):
         model, _, seed = one.model.rpartition(SEPARATOR)

@@ -27,6 +27,16 @@ def show(console: Console, summaries: Mapping[str, Summary]) -> None:
         console.print(f"{name}: {sentence(one)}")
 
 
+def show_without(console: Console, summaries: Mapping[str, Summary]) -> None:
+    """Print what is found and how soon, a row a detector that is left out."""
+    table = Table("", "found", "precision", "false", "min, median", "of hard ones", "of outages and storms")
+    for name, one in summaries.items():
+        delays = (one.delay_median, one.hard_delay_median, one.fast_delay_median)
+        shown = ("" if delay is None else f"{delay:.1f}" for delay in delays)
+        table.add_row(name, f"{one.found} of {one.incidents}", f"{one.precision:.1%}", str(one.false), *shown)
+    console.print(table)
+
+
 def show_wrong(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print the false alarms of a run, each with its first sentence, and the incidents it missed."""
     false = [(verdict.seed, one) for verdict in verdicts for one in verdict.false]
