@@ -17,7 +17,7 @@ WINDOW = MetricWindow(
 
 def anomaly(detector: str) -> Anomaly:
     return Anomaly(
-        id=detector, time_us=60, model="m", start_us=0, end_us=60, metric="error_rate", detector=detector, score=0.9,
+        id=detector, time_us=60, model="m", window_start_us=0, metric="error_rate", detector=detector, score=0.9,
         actual=1.0, expected=0.0, low=0.0, high=0.1, explanation="",
     )  # fmt: skip
 
@@ -28,14 +28,19 @@ def test_every_detector_can_be_left_out_once() -> None:
 
 
 def test_its_findings_are_gone_and_all_else_stays() -> None:
-    judged = Judged(window=WINDOW, anomalies=[anomaly("arima"), anomaly("limit")], breaks=["error_rate"])
+    judged = Judged(
+        id="j", time_us=60, window=WINDOW, anomalies=[anomaly("arima"), anomaly("limit")], breaks=["error_rate"]
+    )
     sudden = Sudden(model="m", time_us=10, anomalies=[anomaly(SEQUENTIAL)], started_us=[0])
     events = [judged, sudden, Relayed(offset=0, event=Tick(time_us=1))]
 
     def kept(name: str) -> list[object]:
         return list(silenced(events, LEFT_OUT[name]))
 
-    assert kept("arima") == [Judged(window=WINDOW, anomalies=[anomaly("limit")], breaks=["error_rate"]), *events[1:]]
+    assert kept("arima") == [
+        Judged(id="j", time_us=60, window=WINDOW, anomalies=[anomaly("limit")], breaks=["error_rate"]),
+        *events[1:],
+    ]
     assert kept("sequential (fast path)") == [judged, events[2]]
-    assert kept("breaks (PELT)") == [Judged(window=WINDOW, anomalies=judged.anomalies), *events[1:]]
+    assert kept("breaks (PELT)") == [Judged(id="j", time_us=60, window=WINDOW, anomalies=judged.anomalies), *events[1:]]
     assert kept("price") == events
