@@ -6,7 +6,8 @@
 `reach` is how many times its own threshold a witness is out (pipeline.judging.sensitivity), so two witnesses that just
 speak bring 2. A source counts once, by its farthest witness; what jumps (a p99) counts nothing, for it is far out
 often enough by itself: it has to persist. Tokens that are missing because requests are say nothing new: slices that
-never came, ten or thirty seconds of a minute, moved both, and opened alerts of one window.
+never came, ten or thirty seconds of a minute, moved both, and opened alerts of one window. The forest judges the same
+numbers as the others: its vote counts for what persists, and adds nothing here.
 
 Asking for the same number of windows whatever they say ("3 of 5") is right when each is as doubtful as the next. It
 throws away how far out they are: Wald's sequential test stops as soon as the sum of what was seen suffices. Reaches
@@ -20,7 +21,7 @@ False
 """
 
 from pipeline.judging.families import Family, is_witness, leading, source_of
-from pipeline.judging.metrics import STEADY
+from pipeline.judging.metrics import COMBINED, STEADY
 from pipeline.judging.sensitivity import reach
 from topics.records import Judged
 
@@ -36,7 +37,7 @@ def of(family: Family, judged: Judged) -> float:
     for anomaly in judged.anomalies:
         if anomaly.metric not in JUMPY and is_witness(family, anomaly):
             source = source_of(anomaly)
-            if family.name == "traffic" and source == "tokens":
+            if source == COMBINED or (family.name == "traffic" and source == "tokens"):
                 continue
             farthest[source] = max(farthest.get(source, 0.0), min(reach(anomaly), REACH_MAX))
     return sum(farthest.values())

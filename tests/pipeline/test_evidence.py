@@ -1,6 +1,7 @@
 """What a window's witnesses come to together, and what is no witness of its own."""
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.judging import evidence
 from pipeline.judging.families import FAMILIES
@@ -16,3 +17,11 @@ def test_each_source_counts_once(family: str, letter: str, sources: int) -> None
     """Each finding is out by 1.5 times its threshold."""
     whose = next(one for one in FAMILIES if one.name == family)
     assert evidence.of(whose, judged(letter, 0, score=0.6)) == pytest.approx(1.5 * sources)
+
+
+def test_the_forest_adds_nothing_to_what_it_has_seen() -> None:
+    whose = next(one for one in FAMILIES if one.name == "latency")
+    alone = judged("p", 0, score=0.6)
+    rare = [anomaly for anomaly in judged("c", 0, score=0.6).anomalies if anomaly.detector == "isolation_forest"]
+    assert rare
+    assert evidence.of(whose, replace(alone, anomalies=[*alone.anomalies, *rare])) == evidence.of(whose, alone) > 0
