@@ -42,9 +42,8 @@ def test_windows_against_another_configuration(tmp_path, tidegate):
     files.windows(tmp_path / "w.jsonl", files.bursting())
     truth = files.labels(tmp_path / "truth.jsonl", files.label(100, 112))
     slow = tmp_path / "slow.toml"
-    slow.write_text(
-        "[alerting]\nwindows_min = 14\nwindows_of = 14\nhard_min = 14\nhard_of = 14\none_window = 99.0\ntwo_windows = 99.0\n"
-    )
+    patient = ("windows_min", "windows_of", "hard_min", "hard_of", "one_window", "two_windows")
+    slow.write_text("\n".join(["[alerting]", *(f"{setting} = 14" for setting in patient)]))
     ran, known = backtest(tidegate, tmp_path, tmp_path / "w.jsonl", "--labels", truth, "--against", slow)
     assert [run["total"]["found"] for run in known["runs"]] == [1, 0]
     assert known["changes"]["settings"][0]["setting"] == "alerting.windows_min"
