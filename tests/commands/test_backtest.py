@@ -42,8 +42,9 @@ def test_windows_against_another_configuration(tmp_path, tidegate):
     files.windows(tmp_path / "w.jsonl", files.bursting())
     truth = files.labels(tmp_path / "truth.jsonl", files.label(100, 112))
     slow = tmp_path / "slow.toml"
-    patient = ("windows_min", "windows_of", "hard_min", "hard_of", "one_window", "two_windows")
-    slow.write_text("\n".join(["[alerting]", *(f"{setting} = 14" for setting in patient)]))
+    patient = dict.fromkeys(("windows_min", "windows_of", "hard_min", "hard_of"), 14)
+    never = {"one_window": 999.0, "two_windows": 999.0}
+    slow.write_text("\n".join(["[alerting]", *(f"{name} = {value}" for name, value in (patient | never).items())]))
     ran, known = backtest(tidegate, tmp_path, tmp_path / "w.jsonl", "--labels", truth, "--against", slow)
     assert [run["total"]["found"] for run in known["runs"]] == [1, 0]
     assert known["changes"]["settings"][0]["setting"] == "alerting.windows_min"
