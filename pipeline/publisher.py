@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
 from topics.codec import content_type, encoder, partition_of
@@ -22,7 +23,7 @@ Way = tuple[str, int, Callable[[Any], bytes], list[tuple[str, bytes]]]
 """Of a topic: its name, number of partitions, encoder, and the headers of each record."""
 
 
-class PublishError(Exception):
+class PublishError(KafkaError):  # type: ignore[misc]  # aiokafka has no types
     """Something was not sent, so nothing behind it is: a reader takes what comes in disorder for repeated."""
 
 

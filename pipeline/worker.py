@@ -193,7 +193,10 @@ class Worker:
             await asyncio.sleep(1.0)
             if not self._stopping:
                 held = {tp.partition for tp in self.app.consumer.assignment() if tp.topic == BY_ALIAS["traffic"].name}
-                await self._ticks.send(held)
+                try:
+                    await self._ticks.send(held)
+                except Exception as error:
+                    await self._crash("a tick was not sent", error)
 
     async def _watch(self) -> None:
         """Ask the broker how far the logs and the commits are; see pipeline.watchdog."""

@@ -32,6 +32,8 @@ Why 3 of 5: `python -m tests.stages.persistence`, on seeds that no number was ch
     3 of 4         118 of 120         22 of 24           3, 3, 12                             0.125
     3 in a row     117 of 120         21 of 24           3, 3, 12                             0     (the mission's rule)
 
+That was before evidence and habits; with them the rules hardly differ (docs/decisions/0005).
+
 Error bursts and latency spikes break hard limits: 2 of 3 opens them in the second window, 3 of 5 in the third, at no
 false alarm either way. Here three in a row does nearly as well, since these incidents are steady; on production series
 it lost a third to a half of the events, which is why 3 of 5 is the default.

@@ -18,8 +18,8 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
 
 Between the minutes, the fast path: every model's ten seconds (`Moment`) go through sequential tests, which find that
 requests or answers have stopped, or that most answers fail, within seconds, and that a few points more fail, as soon
-as this adds up (`sequential`: pipeline.judging.sudden,
-detectors.sequential). What they find passes down as `Sudden`, for a provisional alert.
+as this adds up (`sequential`: pipeline.judging.sudden, detectors.sequential). What they find passes down as `Sudden`,
+for a provisional alert.
 
 Practical relevance (`Effects`): what is statistically certain but smaller is no finding, and neither is the way back to
 where a metric was before a change that lasted (pipeline.judging.former). Warm-up is explicit: the first

@@ -68,8 +68,9 @@ def evaluate(
         judged: list[Weighed] | None = [] if without else None
         found[OURS] = verdicts(scenarios, closed, settings, lambda share: bars.update(judging, completed=share), judged)
         bars.update(judging, completed=1.0)
-        for name in bars.track(LEFT_OUT if judged else (), description="leaving one out"):
-            found[f"without {name}"] = ablation.without(name, scenarios, judged or (), settings)
+        if judged is not None:
+            for name in bars.track(LEFT_OUT, description="leaving one out"):
+                found[f"without {name}"] = ablation.without(name, scenarios, judged, settings)
         if naive:
             found[NAIVE] = [recipe.result() for recipe in recipes]
     summaries = {name: summarise(own) for name, own in found.items()}

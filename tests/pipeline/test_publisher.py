@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from pipeline.broker import Broker, temporary_broker
+from pipeline.commands.shared import UserError, run_async
 from pipeline.kafka_admin import create_topics, partition_counts
 from pipeline.publisher import BATCH_BYTES_MAX, ROUND_RECORDS_MAX, Publisher, PublishError, Ready
 from pipeline.stage import EVERY_PARTITION, SAME_PARTITION, Output
@@ -172,3 +173,11 @@ def test_a_round_that_finds_no_room_is_the_last() -> None:
         ended, prompts = asyncio.run(run(broker))
     assert any(isinstance(each, KafkaTimeoutError) for each in ended)
     assert prompts == [f"{number}" for number in range(len(prompts))]
+
+
+def test_a_command_says_in_one_line_what_was_not_sent() -> None:
+    async def refused() -> None:
+        raise PublishError("not sent, because the broker went away")
+
+    with pytest.raises(UserError, match="not sent, because the broker went away"):
+        run_async(refused())
