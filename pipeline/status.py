@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from topics.control import Deployment, Launch, Maintenance
+from topics.control import Command, Deployment, Launch, Maintenance
 from topics.fields import HOUR_US
-from topics.records import Alert, FamilyThreshold, MetricWindow, Thresholds
+from topics.records import Alert, FamilyThreshold, Incident, MetricWindow, Thresholds
 
 OBSERVE_US = 24 * HOUR_US
 """How long a deployment is observed by default (`detection.observe_us`); a worker's settings are not known here."""
@@ -42,6 +42,29 @@ class OpenAlert(Struct, frozen=True):
     provisional: bool = False
 
 
+class OpenIncident(Struct, frozen=True):
+    """An incident as last told. `alerts`: of them, `alerts_open` are open still."""
+
+    incident: str
+    severity: str
+    started_us: int
+    title: str
+    cause: str
+    alerts: int
+    alerts_open: int
+
+
+class Standing(Struct, frozen=True):
+    """A command that holds now, or waits until `expires_us` for somebody's answer."""
+
+    command: str
+    action: str
+    target: str
+    reason: str
+    waits: bool
+    expires_us: int
+
+
 class Announced(Struct, frozen=True):
     """A maintenance or a launch that is not over; `what` says which, and how much."""
 
@@ -66,7 +89,9 @@ class Status(Struct, frozen=True):
 
     time_us: int
     models: list[ModelStatus]
+    incidents: list[OpenIncident]
     alerts: list[OpenAlert]
+    commands: list[Standing]
     announced: list[Announced]
     lags: list[Lag]
 
@@ -74,7 +99,9 @@ class Status(Struct, frozen=True):
 def standing(
     now_us: int,
     windows: Iterable[MetricWindow],
+    incidents: Iterable[Incident],
     alerts: Iterable[Alert],
+    commands: Iterable[Command],
     thresholds: Iterable[Thresholds],
     control: Iterable[object],
     lags: list[Lag],
@@ -89,10 +116,12 @@ def standing(
     return Status(
         time_us=now_us,
         models=[_model(name, now_us, newest.get(name), told.get(name), still, versions.get(name)) for name in names],
+        incidents=_open_incidents(incidents),
         alerts=[
             OpenAlert(each.alert, each.severity, each.kind, each.model, each.started_us, each.summary, each.provisional)
             for each in still
         ],
+        commands=_standing_commands(commands, now_us),
         announced=[each for event in said if (each := _announced(event)) and each.end_us > now_us],
         lags=lags,
     )
@@ -110,6 +139,40 @@ def _still_open(alerts: Iterable[Alert]) -> list[Alert]:
     """The alerts whose last step did not end them, oldest first."""
     last = {alert.alert: alert for alert in alerts}
     return sorted((a for a in last.values() if a.status not in OVER), key=lambda a: (a.started_us, a.alert))
+
+
+def _open_incidents(incidents: Iterable[Incident]) -> list[OpenIncident]:
+    last = {each.incident: each for each in incidents}
+    return [
+        OpenIncident(
+            incident=each.incident,
+            severity=each.severity,
+            started_us=each.started_us,
+            title=each.title,
+            cause=each.cause.explanation,
+            alerts=len(each.alerts),
+            alerts_open=each.open_alerts,
+        )
+        for each in sorted(last.values(), key=lambda each: (each.started_us, each.incident))
+        if each.status not in OVER
+    ]
+
+
+def _standing_commands(commands: Iterable[Command], now_us: int) -> list[Standing]:
+    """Those that were issued or ask for an answer, oldest first, and have not run out."""
+    last = {each.command: each for each in commands}
+    return [
+        Standing(
+            command=each.command,
+            action=each.action,
+            target=each.target,
+            reason=each.reason,
+            waits=each.state == "pending_approval",
+            expires_us=each.expires_us,
+        )
+        for each in sorted(last.values(), key=lambda each: (each.time_us, each.command))
+        if each.state in ("issued", "pending_approval") and each.expires_us > now_us
+    ]
 
 
 def _model(

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from replay.event import Event, time_of
 from replay.incidents import Incident
-from topics.control import ControlEvent, Deployment, Job
+from topics.control import ControlEvent, Deployment, Job, Maintenance
 from topics.fields import HOUR_US, MINUTE_US, SECOND_US
 
 DEPLOYED_BEFORE_US = 48 * HOUR_US
 """Long enough that the observation time after a deployment is over when the traffic starts."""
+
+SILENCE_US = 10 * MINUTE_US
+"""Behind a recording no traffic comes; for so long that alerts nobody."""
 
 _JOBS = (
     ("pretrain-eval", "alignment", 16, 5),
@@ -21,8 +24,8 @@ _JOBS = (
 )
 
 
-def context(models: Sequence[str], start_us: int) -> Iterator[ControlEvent]:
-    """Control events to feed before traffic that starts at `start_us`: a deployment a model, and three jobs."""
+def context(models: Sequence[str], start_us: int, end_us: int) -> Iterator[ControlEvent]:
+    """Control events to feed before the traffic of [start_us, end_us): a deployment a model, three jobs, its end."""
     for model in models:
         yield Deployment(
             id=f"deployment-{model}",
@@ -40,6 +43,13 @@ def context(models: Sequence[str], start_us: int) -> Iterator[ControlEvent]:
             gpus=gpus,
             priority=priority,
         )
+    yield Maintenance(
+        id="end-of-recording",
+        time_us=start_us,
+        start_us=end_us,
+        end_us=end_us + SILENCE_US,
+        reason="the recording ends here, and the silence behind it is no drop in traffic",
+    )
 
 
 BEFORE_BURST_US = 2 * MINUTE_US

@@ -108,7 +108,10 @@ def _events(planned: Plan, injector: Injector, with_context: bool) -> Iterator[E
     events = injector.apply(source.events())
     if not with_context:
         return events
-    return chain(context(source.models, source.start_us), interleaved(events, bad_deployments(planned.incidents)))
+    end_us = source.start_us + source.duration_us
+    return chain(
+        context(source.models, source.start_us, end_us), interleaved(events, bad_deployments(planned.incidents))
+    )
 
 
 def offline(planned: Plan, settings: Settings, board: Board, with_context: bool) -> Ran:

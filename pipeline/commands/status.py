@@ -1,4 +1,4 @@
-"""`tidegate status`: is it judging, what is open, how sensitive is it and why, what was announced, who lags behind."""
+"""`tidegate status`: is it judging, what is open, what was done, how sensitive is it and why, who lags behind."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,19 @@ from rich.text import Text
 from pipeline.commands.follow import records
 from pipeline.commands.lines import SEVERITY_STYLE, clock
 from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
-from pipeline.status import Announced, Lag, ModelStatus, OpenAlert, Status, standing
+from pipeline.status import Announced, Lag, ModelStatus, OpenAlert, OpenIncident, Standing, Status, standing
 from topics.codec import decoder
 from topics.fields import MINUTE_US, SECOND_US
 from topics.table import BY_ALIAS
 
-TAILS = {"windows": 2_000, "alerts": 20_000, "thresholds": 20_000, "control": 50_000}
+TAILS = {
+    "windows": 2_000,
+    "incidents": 20_000,
+    "alerts": 20_000,
+    "commands": 20_000,
+    "thresholds": 20_000,
+    "control": 50_000,
+}
 """Topic to how many of its newest records, a partition, are looked at."""
 
 LATE_US = 5 * MINUTE_US  # a model has a window a minute; one that has had none for so long is told in red
@@ -36,7 +43,7 @@ def status(
         typer.Option(metavar="SECONDS", min=0, max=3600, help="Look again every so often, until Ctrl-C; 0: once."),
     ] = 0,
 ) -> None:
-    """Show how things stand: models, open alerts, thresholds and why, deployments, maintenance, launches, lag.
+    """Show how things stand: models, open incidents and alerts, commands, thresholds and why, announcements, lag.
 
     Reads outside any consumer group: it disturbs nobody.
     """
@@ -69,8 +76,8 @@ def _watch(address: str, found: Status, every_s: float) -> None:
 async def look(address: str) -> Status:
     """Read what the status is made of. Raises UserError without topics, KafkaUnreachableError without a broker."""
     *tails, lags = await asyncio.gather(*(_tail(address, alias, last) for alias, last in TAILS.items()), lag(address))
-    windows, alerts, thresholds, control = tails
-    return standing(time.time_ns() // 1000, windows, alerts, thresholds, control, lags)
+    windows, incidents, alerts, commands, thresholds, control = tails
+    return standing(time.time_ns() // 1000, windows, incidents, alerts, commands, thresholds, control, lags)
 
 
 async def _tail(address: str, alias: str, last: int) -> list[Any]:
@@ -106,7 +113,12 @@ async def lag(address: str) -> list[Lag]:
 
 def shown(found: Status) -> RenderableType:
     """The status for a terminal."""
-    parts: list[RenderableType] = [_models(found), Text(), _alerts(found.alerts)]
+    parts: list[RenderableType] = [_models(found), Text()]
+    if found.incidents:
+        parts += [_incidents(found.incidents), Text()]
+    parts.append(_alerts(found.alerts))
+    if found.commands:
+        parts += [Text(), _commands(found.commands)]
     if found.announced:
         parts += [Text(), _announced(found.announced, found.time_us)]
     return Group(*parts, Text(), _lags(found.lags))
@@ -160,6 +172,28 @@ def _alerts(alerts: list[OpenAlert]) -> RenderableType:
         style = SEVERITY_STYLE[each.severity]
         row = (Text(each.alert), Text(severity, style=style), Text(each.kind), Text(each.model), clock(each.started_us))
         table.add_row(*row, Text(each.summary))
+    return table
+
+
+def _incidents(incidents: list[OpenIncident]) -> RenderableType:
+    table = _table("incident", "severity", "since", "alerts", "summary")
+    for each in incidents[:ROWS_MAX]:
+        table.add_row(
+            Text(each.incident),
+            Text(each.severity, style=SEVERITY_STYLE[each.severity]),
+            clock(each.started_us),
+            f"{each.alerts_open} of {each.alerts} open",
+            Text(f"{each.title} {each.cause}".rstrip()),
+        )
+    return table
+
+
+def _commands(commands: list[Standing]) -> RenderableType:
+    table = _table("command", "action", "target", "until", "", "reason")
+    for each in commands[:ROWS_MAX]:
+        waits = Text(f"tidegate approve {each.command}", style="bold magenta") if each.waits else Text("holds")
+        row = (Text(each.command), each.action, Text(each.target), clock(each.expires_us), waits, Text(each.reason))
+        table.add_row(*row)
     return table
 
 

@@ -17,7 +17,7 @@ from pipeline.commands.steer import write_control
 from pipeline.kafka_admin import create_topics
 from pipeline.publisher import Publisher
 from pipeline.stage import Output
-from tests.pipeline.test_status import alert, told
+from tests.pipeline.test_status import alert, command, incident, told
 from tests.streams.alerting import judged
 from topics.control import Deployment
 from topics.fields import MINUTE_US
@@ -46,6 +46,10 @@ def lived_in():
         ("alerts", alert("a0-7-0", "open")),
         ("alerts", alert("a0-9-0", "open", 5)),
         ("alerts", alert("a0-9-0", "resolved", 9)),
+        ("incidents", incident("i0-7", "opened")),
+        ("incidents", incident("i0-9", "resolved")),
+        ("commands", command("c0-7-0", "pending_approval", expires_us=NOW_US + 60 * MINUTE_US)),
+        ("commands", command("c0-7-1", "issued", expires_us=NOW_US + 60 * MINUTE_US)),
     ]
     with temporary_broker() as started:
         asyncio.run(create_topics(started.address, PARTITIONS, replicas=1))
@@ -61,7 +65,7 @@ def lived_in():
 async def _publish(address, records):
     publisher = Publisher(address)
     await publisher.start()
-    outputs = [Output(0, alias, value.model, value) for alias, value in records]
+    outputs = [Output(0, alias, getattr(value, "model", "all"), value) for alias, value in records]
     for sent in await publisher.publish(0, outputs):
         await sent
     await publisher.stop()
@@ -113,6 +117,10 @@ def test_a_broker_that_is_lived_in_is_shown(lived_in, tidegate):
     assert "latency × 1.5: 3 of 3 false" in model
     assert any(line.startswith("a0-7-0") and "a0-7-0 at 0" in line for line in lines)
     assert "a0-9-0" not in ran.out
+    assert any(line.startswith("i0-7") and "1 of 2 open" in line and "m-large: i0-7" in line for line in lines)
+    assert "i0-9" not in ran.out
+    assert any(line.startswith("c0-7-0") and "tidegate approve c0-7-0" in line for line in lines)
+    assert any(line.startswith("c0-7-1") and "holds" in line for line in lines)
     assert any("control" in line and "none running" in line and line.rstrip().endswith(" 1") for line in lines)
     assert "somebody-else" not in ran.out
 
@@ -124,6 +132,8 @@ def test_the_same_for_a_program(lived_in, tidegate):
     assert (model["model"], model["alerts_open"], model["deployed"], model["windows"]) == ("m-large", 1, "[2.0]", 100)
     assert MINUTE_US <= model["age_us"] < 10 * MINUTE_US
     assert [each["alert"] for each in found["alerts"]] == ["a0-7-0"]
+    assert [each["incident"] for each in found["incidents"]] == ["i0-7"]
+    assert [(each["command"], each["waits"]) for each in found["commands"]] == [("c0-7-0", True), ("c0-7-1", False)]
     assert {each["source"]: each["records"] for each in found["lags"]}["control"] == 1
 
 

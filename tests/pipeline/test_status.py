@@ -8,17 +8,17 @@ from msgspec.structs import replace
 from pipeline.status import OBSERVE_US, Lag, Status, standing
 from tests.streams.alerting import judged
 from tests.streams.minutes import START_US
-from topics.control import Deployment, Launch, Maintenance
+from topics.control import Command, Deployment, Launch, Maintenance
 from topics.fields import MINUTE_US
-from topics.records import Alert, FamilyThreshold, Thresholds
+from topics.records import Alert, Cause, FamilyThreshold, Incident, Thresholds
 
 NOW_US = START_US + 60 * MINUTE_US
 AT: dict[str, Any] = {"id": "c", "time_us": START_US}
 
 
 def at(**given: Any) -> Status:
-    records: dict[str, Any] = {"windows": [], "alerts": [], "thresholds": [], "control": [], "lags": [], **given}
-    return standing(NOW_US, **records)
+    records: dict[str, Any] = {name: [] for name in ("windows", "incidents", "alerts", "commands", "thresholds")}
+    return standing(NOW_US, **{**records, "control": [], "lags": [], **given})
 
 
 def alert(name: str, status: Any, minute: int = 0, model: str = "m-large") -> Alert:
@@ -33,6 +33,39 @@ def alert(name: str, status: Any, minute: int = 0, model: str = "m-large") -> Al
         started_us=START_US + minute * MINUTE_US,
         windows=3,
         summary=f"{name} at {minute}",
+    )
+
+
+def incident(name: str, status: Any, minute: int = 0, open_alerts: int = 1) -> Incident:
+    return Incident(
+        id=f"{name}-{status}-{minute}",
+        time_us=START_US + minute * MINUTE_US,
+        incident=name,
+        status=status,
+        severity="critical",
+        title=f"m-large: {name} at {minute}",
+        started_us=START_US,
+        cause=Cause("region", "eu-1", 0.9, explanation="region eu-1 has 90 % of it"),
+        models=["m-large"],
+        kinds=["error_burst"],
+        alerts=["a1", "a2"],
+        open_alerts=open_alerts,
+    )
+
+
+def command(name: str, state: Any, minute: int = 0, expires_us: int = NOW_US + 1) -> Command:
+    return Command(
+        id=f"{name}-{state}-{minute}",
+        time_us=START_US + minute * MINUTE_US,
+        command=name,
+        alert="a1",
+        model="m-large",
+        action="roll_back",
+        target="m-large",
+        state=state,
+        severity="critical",
+        expires_us=expires_us,
+        reason="errors since the deployment",
     )
 
 
@@ -52,7 +85,8 @@ def told(model: str = "m-large", windows: int = 100, minute: int = 50) -> Thresh
 
 def test_nothing_is_a_status_too() -> None:
     found = at()
-    assert (found.models, found.alerts, found.announced, found.lags) == ([], [], [], [])
+    assert (found.models, found.incidents, found.alerts, found.commands) == ([], [], [], [])
+    assert (found.announced, found.lags) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -70,6 +104,42 @@ def test_an_alert_is_open_until_its_last_step_ends_it(steps: list[str], still: i
     assert len(found.alerts) == still
     assert [model.alerts_open for model in found.models] == ([1] if still else [])
     assert all(each.summary == f"a1 at {len(steps) - 1}" for each in found.alerts)
+
+
+@pytest.mark.parametrize(
+    ("steps", "still"),
+    [
+        (["opened"], 1),
+        (["opened", "updated"], 1),
+        (["opened", "resolved"], 0),
+        (["opened", "withdrawn"], 0),
+        (["opened", "resolved", "updated"], 1),
+    ],
+)
+def test_an_incident_is_open_until_its_last_step_ends_it(steps: list[str], still: int) -> None:
+    found = at(incidents=[incident("i1", status, minute) for minute, status in enumerate(steps)])
+    assert [each.title for each in found.incidents] == [f"m-large: i1 at {len(steps) - 1}"] * still
+    assert all((each.alerts, each.alerts_open, each.cause[:6]) == (2, 1, "region") for each in found.incidents)
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [
+        (["pending_approval"], [True]),
+        (["pending_approval", "issued"], [False]),
+        (["pending_approval", "rejected"], []),
+        (["issued", "reversed"], []),
+        (["issued", "expired"], []),
+    ],
+)
+def test_a_command_stands_until_it_is_undone_or_answered(steps: list[str], waits: list[bool]) -> None:
+    found = at(commands=[command("c1", state, minute) for minute, state in enumerate(steps)])
+    assert [each.waits for each in found.commands] == waits
+
+
+def test_a_command_that_has_run_out_does_not_stand() -> None:
+    found = at(commands=[command("c1", "issued", expires_us=NOW_US), command("c2", "issued")])
+    assert [each.command for each in found.commands] == ["c2"]
 
 
 def test_open_alerts_come_oldest_first_and_count_for_their_model() -> None:

@@ -49,7 +49,7 @@ def _run(events: list[Event], partitions: int = 4, **options: Any) -> Outputs:
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
-    return [*context(SOURCE.models, START_US), *SOURCE.events()]
+    return [*context(SOURCE.models, START_US, START_US + SOURCE.duration_us), *SOURCE.events()]
 
 
 @pytest.fixture(scope="module")
