@@ -82,6 +82,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
         """Between two fetches: aiokafka's own `seek` would meet one half-way when called from the main thread."""
         await self.call_thread(self._seek_now, partition, offset)
 
+    def is_rebalancing(self) -> bool:
+        """Whether partitions are still to be given to this member, for the first time or anew."""
+        return self._consumer is None or bool(self._consumer._subscription.reassignment_in_progress)
+
     async def _seek_now(self, partition: TP, offset: int) -> None:
         self._ensure_consumer().seek(partition, offset)
 
@@ -204,6 +208,10 @@ class BatchConsumer(driver.Consumer):
         self.offsets.forget([partition])
         self._acked_index[partition].clear()
         await super().seek(partition, offset)
+
+    def is_rebalancing(self) -> bool:
+        """Whether this member waits for its partitions."""
+        return cast(_Thread, self._thread).is_rebalancing()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)

@@ -7,13 +7,18 @@ Two rules, each over a partition that this process holds:
     not committed   checkpoints went on, and the group's committed offset did not
 
 for longer than `stuck_after_s`. Growth is asked for, not mere distance: behind the last record there may lie markers of
-transactions, which nobody ever processes.
+transactions, which nobody ever processes. And one over the process:
+
+    rebalance       it waits for its partitions, although the broker answers, for REBALANCE_LIMITS times as long
 """
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 Place = Hashable
+
+REBALANCE_LIMITS = 3
+"""A rebalance may wait a minute (Kafka's default) for a member that is slow to come."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Watchdog:
     def __init__(self, stuck_after_s: float) -> None:
         self._stuck_after_s = stuck_after_s
         self._stands: dict[tuple[str, Place], _Stand] = {}
+        self._rebalancing_since: float | None = None
 
     def observe(self, now_s: float, held: Mapping[Place, Progress]) -> str:
         """A sentence on the first partition that is stuck, or nothing. Partitions no longer held are forgotten."""
@@ -63,6 +69,21 @@ class Watchdog:
                 return f"{place}: {rule} beyond offset {mark} for {waited_s:.0f} s, while it grew to {ahead}"
         return ""
 
+    def rebalancing(self, now_s: float, in_progress: bool) -> str:
+        """A sentence when a rebalance does not end, or nothing."""
+        if not in_progress:
+            self._rebalancing_since = None
+            return ""
+        self._rebalancing_since = now_s if self._rebalancing_since is None else self._rebalancing_since
+        waited_s = now_s - self._rebalancing_since
+        is_stuck = waited_s > REBALANCE_LIMITS * self._stuck_after_s
+        return f"a rebalance has not ended for {waited_s:.0f} s" if is_stuck else ""
+
     def forget(self) -> None:
-        """Begin to watch anew: the broker could not be asked, or partitions are being moved."""
+        """Begin to watch anew: the broker could not be asked."""
+        self.forget_partitions()
+        self._rebalancing_since = None
+
+    def forget_partitions(self) -> None:
+        """The same, but for a rebalance: it moves them."""
         self._stands.clear()

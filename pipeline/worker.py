@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -26,7 +26,7 @@ from pipeline.lane import GapError, Lane
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
 from pipeline.ticks import Ticks
-from pipeline.transport import BatchTransport
+from pipeline.transport import BatchConsumer, BatchTransport
 from pipeline.watchdog import Progress, Watchdog
 from pipeline.worker_options import WorkerOptions
 from topics.table import BY_ALIAS, BY_NAME
@@ -35,6 +35,9 @@ logger = logging.getLogger("tidegate.worker")
 
 BATCHES_BUFFERED_MAX = 8  # per source, between the consumer and the agent: bounds memory when a stage is slow
 WATCHES_PER_LIMIT = 6  # how often the watchdog looks within the time after which it acts
+METADATA_MS_MAX = 10_000
+"""A broker that has just come back may not know its topics yet. Who leads the group then gives nobody anything until it
+looks again, by the client's default in five minutes."""
 STOP_S_MAX = 20.0  # for an orderly stop; without a broker it would never end
 
 
@@ -60,7 +63,7 @@ class Worker:
             self._add_agent(name, source)
         self.app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         self.app.on_partitions_assigned.connect(self._on_assigned, weak=False)
-        for task in (self._write_checkpoints, self._send_ticks, self._watch):
+        for task in (self._write_checkpoints, self._send_ticks):
             self.app.task(task)
 
     def _add_agent(self, topic: str, source: str) -> None:
@@ -198,14 +201,20 @@ class Worker:
                 except Exception as error:
                     await self._crash("a tick was not sent", error)
 
-    async def _watch(self) -> None:
-        """Ask the broker how far the logs and the commits are; see pipeline.watchdog."""
+    async def watch(self) -> None:
+        """Ask the broker how far the logs and the commits are; see pipeline.watchdog.
+
+        From the start on: Faust begins its own tasks when it has been given partitions, which is one of the things that
+        may never come.
+        """
         watchdog = Watchdog(self.options.stuck_after_s)
         offsets = GroupOffsets(self.options.broker, self.options.group)
         while not self._stopping:
             await asyncio.sleep(self.options.stuck_after_s / WATCHES_PER_LIMIT)
             generation = self.app.consumer_generation_id
-            held = [tp for tp in self.app.consumer.assignment() if tp.topic in self._source_of]
+            consumer = cast(BatchConsumer, self.app.consumer)
+            waits = consumer.is_rebalancing()
+            held = [] if waits else [tp for tp in consumer.assignment() if tp.topic in self._source_of]
             try:
                 told = await offsets.of(held)
             except (KafkaError, TimeoutError, OSError) as error:
@@ -213,9 +222,12 @@ class Worker:
                 await offsets.stop()
                 watchdog.forget()
                 continue
-            if not self._is_current(generation):
-                watchdog.forget()
-            elif stuck := watchdog.observe(time.monotonic(), {tp: self._progress(tp, *told[tp]) for tp in held}):
+            now_s, stuck = time.monotonic(), ""
+            if self._is_current(generation):
+                stuck = watchdog.observe(now_s, {tp: self._progress(tp, *told[tp]) for tp in held})
+            else:
+                watchdog.forget_partitions()
+            if stuck := stuck or watchdog.rebalancing(now_s, waits):
                 await self.restart(stuck)
         await offsets.stop()
 
@@ -231,6 +243,7 @@ class _App(faust.App):
 
     async def on_start(self) -> None:
         await self.worker.start()
+        self.add_future(self.worker.watch())
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -289,6 +302,7 @@ def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
         broker_commit_interval=0.5,
         broker_request_timeout=30.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS_MAX,
         stream_buffer_maxsize=BATCHES_BUFFERED_MAX,
         stream_recovery_delay=0.0,
         stream_wait_empty=False,  # lanes know what is in hand; Faust would wait for batches left for the next worker

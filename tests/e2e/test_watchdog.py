@@ -1,4 +1,5 @@
-"""A worker whose partition is never fetched again, or whose commits stand still, says so and starts anew; one whose
+"""A worker whose partition is never fetched again, whose commits stand still or who is never given partitions, says so
+and starts anew; one whose
 fetches get lost on the way fetches again."""
 
 import asyncio
@@ -70,7 +71,10 @@ def deaf_worker(
         print(log.read_text(errors="replace")[-5000:])  # noqa: T201 - pytest shows it when the test fails
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("fetch", "traffic.v1.*not fetched"), ("commit", "not committed")])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("fetch", "traffic.v1.*not fetched"), ("commit", "not committed"), ("join", "a rebalance has not ended")],
+)
 def test_a_deaf_worker_starts_anew(fresh_broker: str, tmp_path: Path, fault: str, reason: str) -> None:
     with deaf_worker(fresh_broker, tmp_path, fault, "--stuck-after", "4") as (worker, log):
         sent = asyncio.run(produce_until_said(fresh_broker, log, "starts anew"))
@@ -79,6 +83,17 @@ def test_a_deaf_worker_starts_anew(fresh_broker: str, tmp_path: Path, fault: str
     assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
     assert sum("starts anew" in line for line in log.read_text().splitlines()) == 1
     assert re.search(reason, log.read_text())
+
+
+def test_topics_that_the_broker_did_not_know_at_first_are_given_out_soon(fresh_broker: str, tmp_path: Path) -> None:
+    """As after a crash of the broker: without another look at its topics the group would hold nothing for minutes."""
+    with deaf_worker(fresh_broker, tmp_path, "topics") as (worker, log):
+        sent = asyncio.run(produce_until_said(fresh_broker, log, "no state yet", times=PARTITIONS))
+        decided = asyncio.run(decided_when_all_are(fresh_broker, sent))
+        assert worker.poll() is None
+    assert sorted(decided) == sorted(f"r-{number}" for number in range(sent))
+    assert "Ignoring missing topic" in log.read_text()
+    assert "starts anew" not in log.read_text()
 
 
 def test_fetches_that_get_lost_on_the_way_are_fetched_again(fresh_broker: str, tmp_path: Path) -> None:

@@ -49,6 +49,24 @@ def test_a_partition_that_comes_back_begins_anew() -> None:
     assert watchdog.observe(131.0, {"traffic/0": Progress(301, 50, 50, 50)})
 
 
+def test_a_rebalance_that_does_not_end() -> None:
+    watchdog = Watchdog(LIMIT_S)
+    said = [watchdog.rebalancing(float(second), in_progress=True) for second in range(0, 100, 5)]
+    assert not any(said[: 1 + 3 * int(LIMIT_S) // 5])
+    assert said[-1] == "a rebalance has not ended for 95 s"
+
+
+def test_a_rebalance_is_over_when_partitions_are_given_or_the_broker_was_away() -> None:
+    watchdog = Watchdog(LIMIT_S)
+    watchdog.rebalancing(0.0, in_progress=True)
+    watchdog.rebalancing(80.0, in_progress=False)
+    assert not watchdog.rebalancing(100.0, in_progress=True)
+    watchdog.forget_partitions()
+    assert watchdog.rebalancing(191.0, in_progress=True)
+    watchdog.forget()
+    assert not watchdog.rebalancing(200.0, in_progress=True)
+
+
 @given(st.lists(st.tuples(st.integers(1, 1_000), st.booleans()), min_size=1, max_size=40))
 def test_whoever_moves_within_the_limit_is_left_alone(steps: list[tuple[int, bool]]) -> None:
     """However far behind: each observation either moves or lets less than the limit pass since the last move."""
