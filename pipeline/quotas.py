@@ -7,6 +7,8 @@ throttle at once. A request larger than the gate passes when the gate is full an
 even a free account down instead of shutting it out.
 """
 
+from collections.abc import Callable
+
 from msgspec import Struct, field
 
 from pipeline.bucket import FOREVER_US, Level, Limit, full, give, refill, take, wait_us
@@ -14,6 +16,8 @@ from pipeline.throttles import PERCENT_MAX, Narrowing
 from topics.fields import HOUR_US, MINUTE_US, SECOND_US, Tier
 
 DAY_US = 24 * HOUR_US
+UNCLAIMED_MAX = 64
+"""Completions of an organisation without a known tier that are booked one by one when the tier is known."""
 
 
 class TierQuota(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,8 +83,10 @@ class Account(Level, tag="account", array_like=True, gc=False):
     """One organisation: the level of its bucket, and `leases` by request id in the order of their ends.
 
     `tier` None is an organisation known only by completions; it counts as free until a request or a plan says more.
+    `unclaimed`: what those completions used, as (time, tokens), to be booked under the tier that it turns out to have.
     `planned`: a plan event set the tier, so requests' claims are not heard. `gate_since_us`: leases begun earlier never
-    passed the gate. Before `quiet_until_us` no lease ends and no gate is open: nothing but refilling happens by itself.
+    passed the gate. Before `quiet_until_us` no lease ends and no gate is open, and the tier is known: nothing but
+    refilling happens by itself.
     `following` is the organisation that forgetting looks at after this one (see pipeline.accounts).
     """
 
@@ -91,6 +97,7 @@ class Account(Level, tag="account", array_like=True, gc=False):
     gate: Level | None = None
     gate_since_us: int = 0
     following: str = ""
+    unclaimed: list[tuple[int, int]] | None = None
 
 
 class Refusal(Struct, frozen=True, gc=False):
@@ -128,19 +135,27 @@ class Rules:
         return Account(self.limits[tier].capacity_tokens, 0, time_us, tier, planned)
 
     def set_tier(self, account: Account, tier: Tier, time_us: int) -> None:
-        """Move at `time_us` to another tier's bucket, equally full: changing to and fro never makes a token.
-
-        From the unknown tier the tokens already spent count as such, since they are all that is known.
-        """
+        """Move at `time_us` to another tier's bucket, equally full: changing to and fro never makes a token."""
         before, after = self.limits[account.tier], self.limits[tier]
         refill(account, before, time_us)
-        if account.tier is None:
-            account.tokens += after.capacity_tokens - before.capacity_tokens
-        elif before.capacity_tokens != after.capacity_tokens:
+        if before.capacity_tokens != after.capacity_tokens:
             account.tokens = account.tokens * after.capacity_tokens // before.capacity_tokens
         account.fraction = 0
         account.tier = tier
         account.gate = None  # the next event under a throttle opens the new tier's gate
+
+    def claim(self, account: Account, tier: Tier, narrowed_at: Callable[[int], Narrowing | None]) -> None:
+        """The tier of an account that completions opened: all is as if it had been known from the first of them on.
+
+        So an organisation that was forgotten in the meantime, and with it the tier, is not told from one that was not.
+        """
+        charges = account.unclaimed or [(account.time_us, self.limits[None].capacity_tokens - account.tokens)]
+        account.tier, account.gate, account.unclaimed = tier, None, None
+        account.tokens, account.fraction, account.time_us = self.limits[tier].capacity_tokens, 0, charges[0][0]
+        for time_us, tokens in charges:
+            narrowed = narrowed_at(time_us)
+            self.advance(account, time_us, narrowed)
+            _charge(account, tokens)
 
     def advance(self, account: Account, time_us: int, narrowed: Narrowing | None) -> None:
         """Refill to `time_us`, open or close the gate, and take back what leases that ended held."""
@@ -153,7 +168,7 @@ class Rules:
         else:
             refill(account.gate, self.gates[account.tier, narrowed.percent], time_us)
         first_end_us = self._take_back_ended(account, narrowed)
-        account.quiet_until_us = first_end_us if account.gate is None else 0
+        account.quiet_until_us = 0 if account.tier is None or account.gate is not None else first_end_us
 
     def _take_back_ended(self, account: Account, narrowed: Narrowing | None) -> int:
         """When the next lease ends at the earliest; where there is none, one that begins now would be the next."""
@@ -188,9 +203,7 @@ class Rules:
 
     def reserve(self, account: Account, request: str, tokens: int) -> None:
         """Take the tokens under a lease. A repeated request id adds to the lease that stands."""
-        take(account, tokens)
-        if account.gate is not None:
-            take(account.gate, tokens)
+        _charge(account, tokens)
         standing = account.leases.pop(request, None)
         reserved = tokens if standing is None else standing.tokens + tokens
         account.leases[request] = Lease(reserved, account.time_us + self.params.lease_us)
@@ -204,9 +217,9 @@ class Rules:
         if lease is not None:
             self._return(account, lease, tokens, narrowed)
             return
-        take(account, tokens)
-        if account.gate is not None:
-            take(account.gate, tokens)
+        _charge(account, tokens)
+        if account.tier is None:
+            _note(account, tokens)
 
     def _return(self, account: Account, lease: Lease, used: int, narrowed: Narrowing | None) -> None:
         give(account, self.limits[account.tier], lease.tokens - used)
@@ -225,6 +238,21 @@ class Rules:
         limit = self.limits[account.tier]
         refunded = Level(account.tokens + held, account.fraction, account.time_us)
         return account.time_us + wait_us(refunded, limit, limit.capacity_tokens) <= since_us
+
+
+def _charge(account: Account, tokens: int) -> None:
+    take(account, tokens)
+    if account.gate is not None:
+        take(account.gate, tokens)
+
+
+def _note(account: Account, tokens: int) -> None:
+    """Of too many charges the two oldest become one at the later's time: never to the organisation's advantage."""
+    unclaimed = account.unclaimed = account.unclaimed or []
+    unclaimed.append((account.time_us, tokens))
+    if len(unclaimed) > UNCLAIMED_MAX:
+        (_, first), (time_us, second) = unclaimed[:2]
+        unclaimed[:2] = [(time_us, first + second)]
 
 
 def _over_quota(level: Level, limit: Limit, tokens: int) -> Refusal:

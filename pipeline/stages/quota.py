@@ -97,7 +97,9 @@ class Quota:
 
     def _quietened(self, account: Account, event: Request | Completion) -> bool:
         """Take back what ended leases held, where that is all that the account still has to undergo."""
-        if account.gate is not None or (type(event) is Request and not account.planned and event.tier != account.tier):
+        if account.gate is not None or account.tier is None:
+            return False
+        if type(event) is Request and not account.planned and event.tier != account.tier:
             return False
         self._rules.advance(account, event.time_us, None)
         return True
@@ -133,7 +135,7 @@ class Quota:
         known: Value | None = turn.state.get(organisation)
         if isinstance(known, Account):
             if claimed is not None and not known.planned and known.tier != claimed:
-                self._rules.set_tier(known, claimed, time_us)
+                self._move(turn, organisation, known, claimed, time_us)
             return known
         if turn.partition.accounts >= self._params.accounts_max:
             return None
@@ -159,20 +161,27 @@ class Quota:
     def _obey(self, turn: Turn, event: Any) -> None:
         """A control event that was relayed into this log: plans and throttles concern quotas, the rest does not."""
         if isinstance(event, Plan):
-            self._sell(turn.state, event)
+            self._sell(turn, event)
         elif isinstance(event, Command) and event.action == "throttle":
             apply_command(turn.partition.throttles, event)
             turn.narrowed = by_target(turn.partition.throttles)
 
-    def _sell(self, state: State[Any], plan: Plan) -> None:
-        known: Value | None = state.get(plan.organisation)
+    def _sell(self, turn: Turn, plan: Plan) -> None:
+        known: Value | None = turn.state.get(plan.organisation)
         if not isinstance(known, Account):
-            state.put(plan.organisation, Bought(plan.tier))
+            turn.state.put(plan.organisation, Bought(plan.tier))
             return
         known.planned = True
         if known.tier != plan.tier:
-            self._rules.set_tier(known, plan.tier, known.time_us)
-        state.put(plan.organisation, known)
+            self._move(turn, plan.organisation, known, plan.tier, known.time_us)
+        turn.state.put(plan.organisation, known)
+
+    def _move(self, turn: Turn, organisation: str, account: Account, tier: Tier, time_us: int) -> None:
+        """To the tier's bucket; one whose tier was not known until now is told what it has been."""
+        if account.tier is None:
+            self._rules.claim(account, tier, lambda at_us: narrowing(turn.narrowed, organisation, tier, at_us))
+        else:
+            self._rules.set_tier(account, tier, time_us)
 
     def _tidy(self, turn: Turn) -> None:
         """Forget ended throttles and idle accounts. Which ones, and when, follows from the log alone."""

@@ -3,6 +3,7 @@
 Second of two files that write the quota rules down again; the rules in words are in `quota_model.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
@@ -57,6 +58,7 @@ class Account:
     leases: dict[str, Lease] = field(default_factory=dict)  # in the order of their making
     gate: Bucket | None = None
     gate_since_us: int = 0
+    unclaimed: list[tuple[int, int]] = field(default_factory=list)  # what was used before the tier was known, and when
 
     @property
     def counts_as(self) -> str:
@@ -95,17 +97,20 @@ class Account:
         self.gate.advance(now_us, rate, capacity)
 
     def move(self, tier: str, time_us: int) -> None:
-        """To another tier, equally full in whole tokens; from the unknown tier, with what was spent so far spent."""
+        """To another tier, equally full in whole tokens."""
         self.bucket.advance(time_us, self.rate, self.capacity)
         before, after, whole = self.capacity, SAVED_TOKENS[tier], floor(self.bucket.tokens)
-        if self.tier == "":
-            moved = whole + after - before
-        elif before == after:
-            moved = whole
-        else:
-            moved = floor(Fraction(whole * after, before))
+        moved = whole if before == after else floor(Fraction(whole * after, before))
         self.bucket.tokens = Fraction(moved)
         self.tier, self.gate = tier, None
+
+    def turns_out_to_be(self, tier: str, narrowed_at: Callable[[int], Narrowed | None]) -> None:
+        """The tier of what only completions were known of: as if it had been known at each of them."""
+        self.tier, self.gate, self.bucket = tier, None, Bucket(Fraction(SAVED_TOKENS[tier]), self.unclaimed[0][0])
+        for time_us, used in self.unclaimed:
+            narrowed = narrowed_at(time_us)
+            self.advance(narrowed, time_us)
+            self.change(-used, narrowed, time_us)
 
 
 def gate_of(tier: str, percent: int) -> tuple[int, int]:

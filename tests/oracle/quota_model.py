@@ -7,7 +7,8 @@ Written from the documentation of the quota stage; imports nothing of it. Of one
   tokens are there; completions settle: the reservation comes back and what was used is charged, into debt if need be.
 - A reservation ends by itself 10 minutes after it was made. A repeated request id adds to its reservation.
 - The tier is the one a plan gave, else the one claimed by the latest request; an account moved to another tier is
-  equally full, in whole tokens. Unknown until the first request (completions only): it counts as free.
+  equally full, in whole tokens. Of an organisation known by completions only it is unknown; when a request or a plan
+  tells it, all is as if it had been known at those completions.
 - A throttle gives the organisation a second bucket, the gate: 15 minutes' worth of the narrowed rate, full when the
   throttle is first felt; a request larger than the gate needs a full gate. Reservations made before it return nothing.
 
@@ -114,6 +115,8 @@ class QuotaModel:
         account, narrowed = self._account_at(completion, "")
         used = completion["gen_ai.usage.input_tokens"] + completion["gen_ai.usage.output_tokens"]
         lease = account.leases.pop(completion["id"], None)
+        if account.tier == "":
+            account.unclaimed.append((account.bucket.time_us, used))
         if lease is None:
             account.change(-used, narrowed, account.bucket.time_us)
         else:
@@ -134,7 +137,7 @@ class QuotaModel:
             )
             self.accounts[organisation] = account
         elif claimed and not account.planned and account.tier != claimed:
-            account.move(claimed, time_us)
+            self._move(account, organisation, claimed, time_us)
         now_us = max(time_us, account.bucket.time_us)
         narrowed = self._narrowed(organisation, account.counts_as, now_us)
         account.advance(narrowed, now_us)
@@ -163,7 +166,13 @@ class QuotaModel:
         if account is not None:
             account.planned = True
             if account.tier != tier:
-                account.move(tier, account.bucket.time_us)
+                self._move(account, organisation, tier, account.bucket.time_us)
+
+    def _move(self, account: Account, organisation: str, tier: str, time_us: int) -> None:
+        if account.tier == "":
+            account.turns_out_to_be(tier, lambda at_us: self._narrowed(organisation, tier, at_us))
+        else:
+            account.move(tier, time_us)
 
     def _narrowed(self, organisation: str, tier: str, now_us: int) -> Narrowed | None:
         targets = (organisation, f"tier:{tier}")

@@ -147,7 +147,7 @@ def test_a_copy_of_an_older_relayed_event_says_nothing() -> None:
     assert [verdict.tier for verdict in decided(older, newer, older, request(1))] == ["free"]
 
 
-def test_known_by_completions_only_counts_as_free_and_keeps_its_debts() -> None:
+def test_what_completions_used_before_the_tier_was_known_is_booked_under_it() -> None:
     assert remaining(completion(400, 0), request(0, tier="pro", name="s")) == [3_333_333 - 400]
 
 

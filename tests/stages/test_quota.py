@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.accounts import LOOKED_AT_MAX, PARTITION, Partition
 from pipeline.quiet import Quiet
-from pipeline.quotas import Account, QuotaParams, Rules, TierQuota
+from pipeline.quotas import UNCLAIMED_MAX, Account, QuotaParams, Rules, TierQuota
 from pipeline.stage import Batch, Output, State
 from pipeline.stages.quota import Quota
 from tests import laws
@@ -211,11 +211,46 @@ def test_changing_the_tier_makes_no_tokens(tiers: list[Any], spent: int) -> None
     assert desk.tokens() <= before
 
 
-def test_an_organisation_known_by_completions_keeps_its_debt_to_scale() -> None:
+def test_what_completions_used_before_the_tier_was_known_is_booked_under_it() -> None:
     desk = Desk()
     desk.end(0, 4, "from before the start")
     desk.ask(0, 0, "first", tier="enterprise")
     assert desk.tokens() == 1_000 - 4
+    desk.end(10, 500, "unasked", organisation="other")
+    desk.end(12, 300, "unasked too", organisation="other")
+    answer = desk.ask(14, 0, organisation="other", tier="enterprise")  # 200 back until then, and 200 more
+    assert answer.quota.remaining_tokens == 1_000 - 500 + 200 - 300 + 200
+
+
+@pytest.mark.parametrize("throttled", [False, True])
+def test_forgetting_does_not_show_when_a_completion_comes_first(throttled: bool) -> None:
+    """Its late request comes after it (the oracle's seed 7): the tier was forgotten, and is not until then known."""
+    answers = []
+    for idle_s in (SMALL.evict_after_us // SECOND_US - 60, SMALL.evict_after_us // SECOND_US + 600):
+        desk = Desk()
+        desk.ask(0, 5, tier="enterprise")
+        desk.end(1, 5)
+        desk.ask(idle_s - 2, 0, organisation="a neighbour, so that time goes on")
+        desk.ask(idle_s - 1, 0, organisation="a neighbour, so that time goes on")
+        if throttled:
+            desk.throttle(50, until_s=idle_s + 60, target="tier:enterprise")
+        assert ("acme" in desk.state.values) == (idle_s < SMALL.evict_after_us // SECOND_US)
+        desk.end(idle_s, 390, "late")
+        desk.end(idle_s + 0.5, 30, "late too")
+        answers.append(desk.ask(idle_s + 0.75, 6, "late", tier="enterprise").quota)
+    assert answers[0] == answers[1]
+    assert answers[0].remaining_tokens == (
+        400 - 390 + 25 - 30 + 12 - 6 if throttled else 1_000 - 390 + 50 - 30 + 25 - 6
+    )
+
+
+def test_of_very_many_completions_before_a_tier_the_oldest_count_together() -> None:
+    desk = Desk()
+    for second in range(UNCLAIMED_MAX + 10):
+        desk.end(second, 1, f"r{second}")
+    account = desk.state.values["acme"]
+    assert len(account.unclaimed) == UNCLAIMED_MAX
+    assert account.unclaimed[0] == (at(10), 11)
 
 
 def test_a_throttle_holds_back_savings_and_gives_them_back() -> None:
