@@ -2,6 +2,9 @@
 
 The worker, the broker and the sending process share the machine's cores; the notes say what each used. Requests have
 300-character prompts and go to 8 partitions; the worker has been started and has decided before the first counts.
+
+The limit is the same process waiting for its own requests to come back from the broker, without a worker: one passage,
+of which a decision needs two.
 """
 
 import asyncio
@@ -21,6 +24,8 @@ from pipeline.kafka_admin import create_topics
 
 RATES = (5_000, 10_000, 20_000)
 AGENTS = ("quota,safety", "all")
+LIMIT = "none"
+FLOWS = {LIMIT: "limit: once through the broker", "quota,safety": "quota and safety", "all": "whole flow"}
 SECONDS = 60.0
 PARTITIONS = 8
 AWAKE_REQUESTS = 2_000
@@ -36,11 +41,23 @@ async def latency(plan: Plan) -> list[Row]:
     """Each rate with the two agents of the request path, and with the whole flow in one worker."""
     seconds = plan.minutes * 60 if plan.minutes else (10.0 if plan.quick else SECONDS)
     rows = []
+    for rate in RATES:
+        plan.say(f"latency at {rate:,} requests/s, once through the broker, {seconds + WARM_UP_S:.0f} s")
+        rows += _rows(LIMIT, *await once_through(rate, seconds))
     for agents in AGENTS:
         for rate in RATES:
             plan.say(f"latency at {rate:,} requests/s, {agents}, {seconds + WARM_UP_S:.0f} s")
             rows += _rows(agents, *await measure(agents, rate, seconds))
     return rows
+
+
+async def once_through(rate: int, seconds: float) -> tuple[Latency, Shares]:
+    """No worker, on a fresh broker."""
+    with temporary_broker() as broker:
+        await create_topics(broker.address, PARTITIONS, 1)
+        before = moment([], broker.pid)
+        found = await _sender(broker.address, rate, seconds, "traffic")
+        return found, moment([], broker.pid).shares_since(before)
 
 
 async def measure(agents: str, rate: int, seconds: float) -> tuple[Latency, Shares]:
@@ -51,7 +68,7 @@ async def measure(agents: str, rate: int, seconds: float) -> tuple[Latency, Shar
         try:
             await _awake(broker.address)
             before = moment([worker], broker.pid)
-            found = await _sender(broker.address, rate, seconds)
+            found = await _sender(broker.address, rate, seconds, "decisions")
             return found, moment([worker], broker.pid).shares_since(before)
         finally:
             worker.kill()
@@ -69,8 +86,9 @@ async def _decided(watch: Watch, wanted: int) -> bool | None:
     return True if await watch.decided() >= wanted else None
 
 
-async def _sender(address: str, rate: int, seconds: float) -> Latency:
-    options = ("--broker", address, "--rate", str(rate), "--seconds", str(seconds), "--partitions", str(PARTITIONS))
+async def _sender(address: str, rate: int, seconds: float, watched: str) -> Latency:
+    where = ("--broker", address, "--partitions", str(PARTITIONS), "--watch", watched)
+    options = (*where, "--rate", str(rate), "--seconds", str(seconds))
     command = (sys.executable, "-m", "bench.open_loop", *options)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=pipe, stderr=pipe)
@@ -86,14 +104,14 @@ async def _sender(address: str, rate: int, seconds: float) -> Latency:
 
 def _rows(agents: str, found: Latency, shares: Shares) -> list[Row]:
     named = {"p50": found.p50_ms, "p99": found.p99_ms, "p99.9": found.p999_ms}
-    flow = "whole flow" if agents == "all" else "quota and safety"
+    flow = FLOWS[agents]
     return [
         Row(
             bench="latency",
             what=f"{found.rate:,} requests/s, {flow}, {name}",
             values=[value],
             unit="ms",
-            target=TARGETS_MS.get(name) if found.rate == TARGET_RATE else None,
+            target=TARGETS_MS.get(name) if found.rate == TARGET_RATE and agents != LIMIT else None,
             better="less",
             note=_note(found, shares) if name == "p50" else "",
             is_void=not found.is_valid,

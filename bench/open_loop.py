@@ -4,6 +4,9 @@ Open loop: request i is due at start + i / rate whatever has happened before, an
 was seen less the moment it was *due*. A stall anywhere (the worker, the broker, this process) so counts against every
 request that was due in it: no coordinated omission. Sender and consumer share one clock.
 
+With `--watch traffic` it waits for its own requests to come back: what one passage through the broker costs, without a
+worker. A decision needs two.
+
 What this process adds is measured too: how late it handed requests to its producer, and its own processor time. A
 figure whose sender was late is void (`is_valid`): it would tell of this process and not of Tidegate.
 """
@@ -34,7 +37,11 @@ DRAIN_S_MAX = 30.0  # after the last request, for its decision
 LATE_S_MAX = 0.02  # 99.9 % of the requests must have been handed over within this, or the figure is void
 LAG_SAMPLE_S = 1.0
 BATCH_BYTES_MAX = 4 * 1024 * 1024  # of what became due in one stall
-REQUEST_OF = re.compile(rb'"request":"r(\d{9})"').findall
+WATCHED = {
+    "decisions": (DECISIONS, re.compile(rb'"request":"r(\d{9})"').findall),
+    "traffic": (TRAFFIC, re.compile(rb'^\{"type":"request","id":"r(\d{9})"', re.MULTILINE).findall),
+}
+"""What is waited for -> its topic, and the numbers of the requests in its records."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,7 +81,7 @@ class Latency:
 class OpenLoop:
     """One run at one rate: times by request number."""
 
-    def __init__(self, address: str, traffic: Traffic, rate: int) -> None:
+    def __init__(self, address: str, traffic: Traffic, rate: int, watched: str) -> None:
         self._address = address
         self._traffic = traffic
         self._rate = rate
@@ -86,7 +93,8 @@ class OpenLoop:
         self._lags: list[float] = []
         self._complete = asyncio.Event()
         self._ready = _prepared(traffic)
-        self._places = [TopicPartition(DECISIONS, number) for number in range(traffic.partitions)]
+        topic, self._requests_in = WATCHED[watched]
+        self._places = [TopicPartition(topic, number) for number in range(traffic.partitions)]
 
     async def run(self) -> Latency:
         producer = AIOKafkaProducer(
@@ -149,8 +157,8 @@ class OpenLoop:
         while True:
             found = await consumer.getmany(timeout_ms=100)
             now = time.perf_counter()
-            text = b"".join(record.value for records in found.values() for record in records)
-            numbers = np.array(REQUEST_OF(text), dtype=np.int64)
+            text = b"\n".join(record.value for records in found.values() for record in records)
+            numbers = np.array(self._requests_in(text), dtype=np.int64)
             self._seen[numbers] = np.fmin(self._seen[numbers], now)  # the first, should one come twice
             self._decided += len(numbers)
             self._throttled += text.count(b'"outcome":"throttled"')
@@ -207,10 +215,11 @@ def main() -> None:
     parser.add_argument("--rate", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--watch", choices=tuple(WATCHED), default="decisions")
     chosen = parser.parse_args()
     requests = int((chosen.seconds + WARM_UP_S) * chosen.rate)
     traffic = Traffic(requests, 0, partitions=chosen.partitions, prompts=True)
-    loop = OpenLoop(chosen.broker, traffic, chosen.rate)
+    loop = OpenLoop(chosen.broker, traffic, chosen.rate, chosen.watch)
     gc.freeze()  # a collection of what was prepared would be measured as latency
     found = asyncio.run(loop.run())
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
