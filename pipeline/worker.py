@@ -17,6 +17,7 @@ from typing import Any, cast
 import faust
 from aiokafka.errors import KafkaError
 
+import classifiers
 import detectors
 from pipeline.chain import StateError, sources
 from pipeline.changelog import FencedError
@@ -254,6 +255,8 @@ class _App(faust.App):
 def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     """Run a worker until SIGINT or SIGTERM; exits the process. Faust itself tells warnings only."""
     detectors.preload()  # seconds, at the first fit otherwise
+    if "safety" in options.stages:
+        classifiers.preload()
     collect_rarely()
     sys.setswitchinterval(0.001)
     worker = Worker(options)
