@@ -127,6 +127,7 @@ class SeriesDetector:
         self.state = state or SeriesState()
         self.members = members(self.params, self.state)
         self.voices: dict[str, float] = {}  # how strongly each member spoke in the last row that had a value
+        self.loudest: float | None = None  # the strongest of them; None in a row without a value
         self._alarm = Alarm(self.params.alarm, self.state.alarm)
 
     def step(self, time_us: int, value: float | None) -> tuple[float, bool]:
@@ -145,10 +146,12 @@ class SeriesDetector:
         known = finite(value)
         verdicts = {name: member.step((time_us, known)) for name, member in self.members.items()}
         if known is None:
+            self.loudest = None
             return ABSTAIN, False
         each = [evidence_of(verdict.score) for verdict in verdicts.values()]
         decades = decades_a_week(self.state.surprise.season.slot_us)
         self.voices = {name: evidence / decades for name, evidence in zip(verdicts, each, strict=True)}
+        self.loudest = max(self.voices.values())
         weights = weights_of(self.members)
         strength = sum(map(mul, weights, each)) / sum(weights) / decades
         new, threshold = self._alarm.step(time_us, strength), self.params.threshold
