@@ -8,9 +8,9 @@
 ADWIN is river's, one for each weekday (UTC). When level, spread or rhythm change, rows are more unusual to detectors
 that learnt the old state, for hours to days, though none need be beyond its threshold. One ADWIN over all days tells of
 every weekend; a weekday compared with the same weekday does not. A drift is told at the row at which ADWIN tells it.
-`since`, `before` and `after` are of the cut at which the squares between both parts are greatest, since at that moment
-ADWIN itself has dropped no more than its oldest rows. Then all begins anew: the detectors have a week to learn the new
-state, so that one change is one drift, and getting used to it is none.
+`since`, `before` and `after` are of the cut within that day at which the squares between both parts are greatest, for
+at that moment ADWIN itself has dropped no more than its oldest rows; the change may have begun on a day before. Then
+all begins anew: the detectors have a week to learn the new state, so that one change is one drift.
 
 An ADWIN object can be stored only by pickle, which state here never is. So this runs over a history from its first row,
 as a backtest does, and is not checkpointed; the live stages do not use it.
@@ -32,15 +32,21 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol, cast
 
 import msgspec
 import numpy as np
 
 from detectors.season import DAY_US
 
-if TYPE_CHECKING:
-    from river.drift import ADWIN
+
+class Adwin(Protocol):
+    """What is used of river's, whose methods have no types."""
+
+    drift_detected: bool
+
+    def update(self, x: float) -> object: ...
+
 
 HISTORY_ROWS_MAX = 10_000
 """Rows of one weekday among which the cut is sought: seven weeks of minutes. ADWIN's own memory is logarithmic."""
@@ -60,8 +66,8 @@ class DriftParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """The series is not what it was. `row`, `time_us`: when that was told; `since_row`, `since_us`: where it seems to
-    begin. `before`, `after`: mean strength of the loudest detector on both sides, on days of this weekday."""
+    """The series is not what it was. `row`, `time_us`: when that was told; `since_row`, `since_us`: where it began at
+    the latest. `before`, `after`: mean strength of the loudest detector on both sides, on days of this weekday."""
 
     row: int
     time_us: int
@@ -74,14 +80,14 @@ class Drift(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """For a person, in one sentence.
 
-        >>> Drift(9, 90_000_000, 5, 50_000_000, 0.16, 0.2).sentence
-        'Not what it was since about 1970-01-01 00:00: rows are 1.2 times as unusual as before (mean 0.200, was 0.160).'
+        >>> print(Drift(9, 90_000_000, 5, 50_000_000, 0.16, 0.2).sentence)
+        Not what it was, since 1970-01-01 00:00 at the latest: rows are 1.2 times as unusual as before (0.20, not 0.16).
         """
         known = self.before > 0.0
         rows = f"{self.after / self.before:.1f} times as unusual as" if known else "more unusual than"
         return (
-            f"Not what it was since about {_clock(self.since_us)}: rows are {rows} before"
-            f" (mean {self.after:.3f}, was {self.before:.3f})."
+            f"Not what it was, since {_clock(self.since_us)} at the latest: rows are {rows} before"
+            f" ({self.after:.2f}, not {self.before:.2f})."
         )
 
 
@@ -121,31 +127,36 @@ class _Weekday:
     def told(self, row: int, time_us: int, strength: float) -> bool:
         self._rows.append((row, time_us, strength))
         self._adwin.update(strength)
-        return bool(self._adwin.drift_detected)
+        return self._adwin.drift_detected
 
     def cut(self) -> Drift:
         """The drift told at the newest row."""
         values = np.array([strength for _, _, strength in self._rows])
-        at, before, after = best_cut(values)
         row, time_us, _ = self._rows[-1]
+        today = sum(1 for _, at_us, _ in self._rows if at_us // DAY_US == time_us // DAY_US)
+        at, before, after = best_cut(values, today)
         since_row, since_us, _ = self._rows[at]
         return Drift(row, time_us, since_row, since_us, before, after)
 
 
-def _adwin(delta: float) -> "ADWIN":
+def _adwin(delta: float) -> Adwin:
     from river.drift import ADWIN  # imports pandas' and scikit-learn's adapters, 2 s: only long series need it
 
-    return ADWIN(delta=delta)
+    return cast(Adwin, ADWIN(delta=delta))  # type: ignore[no-untyped-call] # river types few of its functions
 
 
-def best_cut(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[int, float, float]:
-    """Where the second part begins when the squares between the two are greatest, and the means of both.
+def best_cut(values: "np.ndarray[tuple[int], np.dtype[np.float64]]", after_max: int) -> tuple[int, float, float]:
+    """Where the second part (of `after_max` rows at most, but five) begins when the squares between both are
+    greatest; and the means of both.
 
-    >>> best_cut(np.array([1.0] * 8 + [3.0] * 6))
+    >>> best_cut(np.array([1.0] * 8 + [3.0] * 6), 9)
     (8, 1.0, 3.0)
     """
     n = len(values)
-    sums, ends = np.cumsum(values), np.arange(SIDE_ROWS_MIN, n - SIDE_ROWS_MIN + 1)
+    sums, ends = (
+        np.cumsum(values),
+        np.arange(min(max(SIDE_ROWS_MIN, n - after_max), n - SIDE_ROWS_MIN), n - SIDE_ROWS_MIN + 1),
+    )
     first, second = sums[ends - 1] / ends, (sums[-1] - sums[ends - 1]) / (n - ends)
     best = int(np.argmax((second - first) ** 2 * ends * (n - ends)))
     return int(ends[best]), float(first[best]), float(second[best])

@@ -39,7 +39,7 @@ class Feed(NamedTuple):
 
 FEEDS = (
     Feed("mean evidence", (1e-4, 1e-6)),
-    Feed("|deviation| / 3 σ", (1e-4, 1e-8)),
+    Feed("deviation / 3 σ", (1e-4, 1e-8)),
     Feed("loudest over 0.5, as 0 or 1", (1e-4, 1e-8)),
     Feed("loudest voice", (1e-6, 1e-8, 1e-10)),
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.commands.shared import counted
 from replay.backtest.changes import Changed, Changes
 from replay.backtest.result import Result, Run
 from replay.backtest.words import by_difficulty, delay, percent, rate
@@ -13,6 +14,7 @@ from replay.chart import clock
 STRIPS_SHOWN = 12
 CHANGES_SHOWN = 12
 NOTES_SHOWN = 8
+DRIFTS_SHOWN = 6
 
 
 def show(out: Console, result: Result) -> None:
@@ -31,6 +33,8 @@ def show(out: Console, result: Result) -> None:
             out.print(_two_fold(run, len(result.runs) > 1))
     if len(result.runs[0].strips) > 1:
         out.print(_strips(result.runs[0]))
+    for run in result.runs:
+        _print_drifts(out, run, len(result.runs) > 1)
     if result.changes:
         _print_changes(out, result.changes)
     cost = f"{result.wall_s:.1f} s ({result.cpu_s:.1f} s of processor time)"
@@ -121,6 +125,18 @@ def _strips(run: Run) -> Table:
     if len(run.strips) > STRIPS_SHOWN:
         table.caption = f"{len(run.strips) - STRIPS_SHOWN} more are in the report"
     return table
+
+
+def _print_drifts(out: Console, run: Run, several: bool) -> None:
+    """Which series are no longer what they were: not an alert, and in no figure above."""
+    if not run.drifts:
+        return
+    many = len({row.strip for row in run.drifts})
+    out.print(f"{_titled('for review', run, several)}: {counted(len(run.drifts), 'drift')} in {many} series")
+    for row in run.drifts[:DRIFTS_SHOWN]:
+        out.print(f"  {row.strip}, told {row.time[:16].replace('T', ' ')}: {row.summary}", markup=False)
+    if len(run.drifts) > DRIFTS_SHOWN:
+        out.print(f"  {len(run.drifts) - DRIFTS_SHOWN} more are in the report")
 
 
 def _print_changes(out: Console, changes: Changes) -> None:

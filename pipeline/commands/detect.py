@@ -2,18 +2,23 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import IO, Annotated, Protocol
+from typing import IO, TYPE_CHECKING, Annotated, Protocol
 
 import typer
 from rich.progress import Progress
 
-from pipeline.commands.shared import TASK, UserError, opened_input, opened_output, progress_bar, size_bytes
+from pipeline.commands.shared import TASK, UserError, console, opened_input, opened_output, progress_bar, size_bytes
 from topics.moments import number as parsed_number
 from topics.moments import time_us
 
+if TYPE_CHECKING:
+    from detectors.drift import Drift
+
 ADDED = ("score", "anomaly")
+DRIFT_COLUMN = "drift"
+DRIFTS_TOLD_MAX = 20
 ROWS_A_REPORT = 1_000
 FIELD_CHARACTERS_MAX = 1_000_000
 
@@ -27,27 +32,39 @@ class Rows(Protocol):
     def __next__(self) -> list[str]: ...
 
 
-def judged_rows(reader: Rows, time_column: str, value_column: str) -> Iterator[list[str]]:
-    """The header and rows of a CSV with `score` and `anomaly` added; each row is judged before the next is read."""
+def judged_rows(
+    reader: Rows,
+    time_column: str,
+    value_column: str,
+    drift_column: bool = False,
+    on_drift: "Callable[[int, Drift], None]" = lambda line, drift: None,
+) -> Iterator[list[str]]:
+    """The header and rows of a CSV with `score` and `anomaly` added, perhaps `drift`; each row is judged before
+    the next is read. `on_drift` is told of each drift and the line at which it was found."""
+    from detectors.drift import Drifts
     from detectors.series import SeriesDetector
 
     header = next(reader, None)
     if not header:
         raise UserError("the file is empty: a CSV with a header line is needed")
     time_at, value_at = _column(header, time_column, "--time-column"), _column(header, value_column, "--value-column")
-    if taken := [name for name in ADDED if name in header]:
+    added = (*ADDED, DRIFT_COLUMN) if drift_column else ADDED
+    if taken := [name for name in added if name in header]:
         raise UserError(
             f"the file has a column {taken[0]!r} already: rename it, for this command adds one of that name"
         )
-    yield [*header, *ADDED]
-    detector = SeriesDetector()
+    yield [*header, *added]
+    detector, drifts = SeriesDetector(), Drifts()
     for row in reader:
         if not row:
             continue  # an empty line
         row += [""] * (len(header) - len(row))
         moment = _moment(row, len(header), time_at, reader.line_num)
         score, anomaly = detector.step(moment, parsed_number(row[value_at]))
-        yield [*row, f"{score:.6f}", str(int(anomaly))]
+        if (drift := drifts.step(moment, detector.loudest)) is not None:
+            on_drift(reader.line_num, drift)
+        judged = [*row, f"{score:.6f}", str(int(anomaly))]
+        yield [*judged, str(int(drift is not None))] if drift_column else judged
 
 
 def _moment(row: list[str], columns: int, time_at: int, line: int) -> int:
@@ -77,15 +94,22 @@ def detect(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="OUT.csv", help="Where to write; - is stdout.")
     ] = "-",
+    drift_column: Annotated[
+        bool, typer.Option("--drift-column", help='Write a column "drift" too: 1 at the row at which a drift is found.')
+    ] = False,
 ) -> None:
     """Find anomalies in a time series, streaming: each row is judged by what came before it, never by what follows.
 
     Writes the input columns unchanged and two more: "score" in [0, 1] and "anomaly", 0 or 1.
+    That a series is no longer what it was (drift) is told on standard error, one sentence each, for review.
     """
     csv.field_size_limit(FIELD_CHARACTERS_MAX)
     with opened_input(file) as source, progress_bar(f"judging {file}", size_bytes(file), "rows") as progress:
         reader = csv.reader(_lines(source, progress))
-        rows = judged_rows(reader, time_column, value_column)
+        found: list[tuple[int, Drift]] = []
+        rows = judged_rows(
+            reader, time_column, value_column, drift_column, lambda line, drift: found.append((line, drift))
+        )
         try:
             header = next(rows)  # before the output is opened, so that a wrong column name leaves it untouched
             with opened_output(output, file) as target:
@@ -94,6 +118,16 @@ def detect(
             raise UserError(f"{file} line {reader.line_num + 1} is not UTF-8: convert the file first") from error
         except csv.Error as error:
             raise UserError(f"{file} line {reader.line_num}: {error}") from error
+    _tell(found)
+
+
+def _tell(found: "list[tuple[int, Drift]]") -> None:
+    """The drifts, a line each, beside the output and not in it."""
+    out = console(stderr=True)
+    for line, drift in found[:DRIFTS_TOLD_MAX]:
+        out.print(f"for review, line {line}: {drift.sentence}", markup=False)
+    if len(found) > DRIFTS_TOLD_MAX:
+        out.print(f"for review: {len(found) - DRIFTS_TOLD_MAX} more drifts (--drift-column marks all)", markup=False)
 
 
 def _lines(source: IO[bytes], progress: Progress) -> Iterator[str]:

@@ -77,6 +77,7 @@
       this.shades(bottom); this.drawLanes();
       this.drawn = 0;
       this.strip.panels.forEach((p, i) => this.panel(p, this.lanes * LANE + 6 + i * (this.panelHeight + GAP) + GAP));
+      this.drifts(bottom);
       this.times(bottom);
       this.box.dataset.drawn = this.drawn; // for tests: how many points the picture has
     }
@@ -97,6 +98,12 @@
         if (!e.found) { c.globalAlpha = 0.8; c.strokeStyle = this.k.critical; c.setLineDash([4, 3]); c.strokeRect(left, top, width, bottom - top); c.setLineDash([]); }
       }
       c.restore();
+    }
+    drifts(bottom) {
+      const c = this.c; this.clip(0, bottom);
+      c.strokeStyle = this.k.ink; c.lineWidth = 1.4; c.setLineDash([3, 3]); c.beginPath();
+      for (const d of this.strip.drifts) { c.moveTo(this.x(d.at), this.lanes * LANE + 6); c.lineTo(this.x(d.at), bottom); }
+      c.stroke(); c.restore(); // and with it the dashes
     }
     drawLanes() {
       const c = this.c, names = data.second ? ["truth", "A", "B"] : ["truth", "alerts"];
@@ -250,6 +257,7 @@
       for (const v of this.strip.events) if (t >= v.from - near && t <= v.to + near) lines.push([`event: ${v.kind}, ${said(v.found)}${data.second ? ` by A, ${said(v.b)} by B` : ""}`]);
       for (const [name, list] of [["A", this.strip.a], ["B", this.strip.b]])
         for (const d of list || []) if (t >= d.from - near && t <= d.to + near) lines.push([`${data.second ? name + ": " : ""}${d.outcome} ${d.kind}: ${d.says}`]);
+      for (const d of this.strip.drifts) if (Math.abs(t - d.at) <= near) lines.push([`drift, for review: ${d.says}`]);
       tip.replaceChildren(...lines.slice(0, 14).map(([text, tag]) => Object.assign(document.createElement(tag || "div"), { textContent: text })));
       tip.hidden = false;
       const room = document.documentElement.clientWidth;

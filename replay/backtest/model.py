@@ -97,6 +97,19 @@ class Detection(Struct):
     withdrawn: bool = False  # and taken back by the minutes
 
 
+class Review(Struct):
+    """A drift: a series is no longer what it was. For a person; neither right nor wrong. `time_us`, `row`: when it was
+    told; `since_us`: where it began at the latest; `before`, `after`: mean strength of the loudest detector."""
+
+    strip: str
+    time_us: int
+    row: int
+    since_us: int
+    before: float
+    after: float
+    summary: str
+
+
 class Findings(Struct):
     """How often one detector spoke, in windows; `outside`: where no event was."""
 
@@ -113,12 +126,14 @@ class Judgement(Struct):
     findings: dict[str, Findings] = {}
     scores: dict[str, Any] = field(default_factory=dict)  # strip name -> two_fold.Scored, of labelled series
     notes: list[str] = []
+    drifts: list[Review] = []
 
     def add(self, other: "Judgement") -> None:
         """Take in what was made of another input."""
         self.strips += other.strips
         self.events += other.events
         self.detections += other.detections
+        self.drifts += other.drifts
         self.notes += other.notes
         self.scores.update(other.scores)
         for name, found in other.findings.items():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from replay.backtest.model import Detection, Event, Floats, Panel, Strip
+from replay.backtest.model import Detection, Event, Floats, Panel, Review, Strip
 
 BUCKETS_TOTAL = 200_000
 """Of all panels together: at most 27 bytes each make 5.3 MB."""
@@ -114,6 +114,11 @@ def packed_event(event: Event, found_by_b: bool | None) -> dict[str, Any]:
     if found_by_b is not None:
         packed["b"] = found_by_b
     return packed
+
+
+def packed_drift(one: Review) -> dict[str, Any]:
+    """A drift on a strip: a line where it was told."""
+    return {"at": one.time_us / 1e6, "says": one.summary[:SAYS_MAX]}
 
 
 def packed_detection(one: Detection, end_us: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from replay.backtest import closeup, packed, tables
-from replay.backtest.model import Detection, Event, Judgement, Strip
+from replay.backtest.model import Detection, Event, Judgement, Review, Strip
 from replay.backtest.result import Result, Run
 from replay.backtest.tally import Tally
 from replay.backtest.words import delay, percent, rate
@@ -40,6 +40,7 @@ class Shown(NamedTuple):
     events: list[Event]
     a: list[Detection]
     b: list[Detection] | None
+    drifts: list[Review]
 
 
 def html(result: Result, judged: Sequence[Judgement]) -> str:
@@ -64,6 +65,7 @@ def _shown(result: Result, judged: Sequence[Judgement]) -> list[Shown]:
     """Most wrong first, as many as there is room for."""
     strips = {strip.name: strip for strip in judged[0].strips}
     events = _grouped((name, event) for event in judged[0].events for name in event.strips)
+    drifts = _grouped((one.strip, one) for one in judged[0].drifts)
     sides = [_grouped((one.strip, one) for one in found.detections) for found in judged]
     shown, panels = list[Shown](), 0
     for row in result.runs[0].strips:
@@ -72,7 +74,8 @@ def _shown(result: Result, judged: Sequence[Judgement]) -> list[Shown]:
         if panels > PANELS_MAX and shown:
             break
         b = sides[1].get(strip.name, []) if len(sides) > 1 else None
-        shown.append(Shown(len(shown), strip, events.get(strip.name, []), sides[0].get(strip.name, []), b))
+        own = (events.get(strip.name, []), sides[0].get(strip.name, []))
+        shown.append(Shown(len(shown), strip, *own, b, drifts.get(strip.name, [])))
     return shown
 
 
@@ -171,6 +174,7 @@ _LEGEND = (
         "value and forecast band",
     ),
     ('<path class="finding" d="M6 12V5M10 12V5M14 12V5"/>', "a detector found it odd"),
+    ('<path class="drift" d="M10 0V12"/>', "drift, for review: no longer what it was"),
 )
 
 
@@ -309,13 +313,20 @@ def _listed(each: Shown, places: dict[str, int], listed_max: int) -> str:
             taken_back = ", withdrawn" if one.withdrawn else ""
             badge = f'<span class="badge {one.outcome}">{label}: {one.outcome}{taken_back}</span>'
             rows.append((one.start_us, _listed_row(each, one, badge, one.summary, places)))
+    for drift in each.drifts[:listed_max]:
+        when = tables.zoom_link(
+            each.strip.name, drift.time_us, drift.time_us, clock(drift.time_us, "%d %b %H:%M"), places
+        )
+        badge = '<span class="badge after">for review</span>'
+        rows.append((drift.time_us, [when, badge, "drift", escape(drift.summary)]))
     if not rows:
         return ""
     counts = f"{len(each.events):,} events, {len(each.a):,} alerts" + (
         f", {len(each.b):,} of B" if each.b is not None else ""
     )
+    counts += f", {len(each.drifts):,} drifts for review" if each.drifts else ""
     cells = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-    cut = max(len(each.events), len(each.a), len(each.b or [])) > listed_max
+    cut = max(len(each.events), len(each.a), len(each.b or []), len(each.drifts)) > listed_max
     note = f'<p class="note">The first {listed_max} of each; all are in backtest.json.</p>' if cut else ""
     listed = tables.table(("When (UTC)", "", "Kind", ""), cells, left=4)
     return f"<details><summary>{counts}</summary>{listed}{note}</details>"
@@ -342,6 +353,7 @@ def _data(shown: Sequence[Shown], judged: Sequence[Judgement]) -> dict[str, obje
                 "events": [
                     packed.packed_event(event, found_by_b.get(event.id)) for event in each.events[: room.detections]
                 ],
+                "drifts": [packed.packed_drift(one) for one in each.drifts[: room.detections]],
                 "a": [packed.packed_detection(one, each.strip.end_us) for one in each.a[: room.detections]],
                 "b": [packed.packed_detection(one, each.strip.end_us) for one in (each.b or [])[: room.detections]],
             }

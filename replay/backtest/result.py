@@ -8,7 +8,7 @@ from msgspec import Struct
 from detectors.judge import Events
 from pipeline.settings import Settings
 from replay.backtest import changes, tally
-from replay.backtest.model import Detection, Event, Judgement
+from replay.backtest.model import Detection, Event, Judgement, Review
 from replay.backtest.two_fold import TwoFold, two_fold
 from topics.codec import rfc3339
 
@@ -60,6 +60,18 @@ class DetectionRow(Struct, frozen=True):
     withdrawn: bool
 
 
+class DriftRow(Struct, frozen=True):
+    """A series is no longer what it was: for review, and in no other figure."""
+
+    strip: str
+    time: str
+    row: int
+    since: str
+    before: float
+    after: float
+    summary: str
+
+
 class Fold(Struct, frozen=True):
     """Event figures with one way of choosing the threshold (a cut on the detector's score)."""
 
@@ -94,6 +106,7 @@ class Run(Struct, frozen=True):
     two_fold: TwoFoldRows | None
     events: list[EventRow]
     detections: list[DetectionRow]
+    drifts: list[DriftRow] = []
 
 
 class Result(Struct, frozen=True):
@@ -127,6 +140,7 @@ def run_of(configuration: Configuration, found: Judgement) -> Run:
         two_fold=None if folds is None else _folds(folds),
         events=[_event(event) for event in found.events],
         detections=[_detection(detection) for detection in found.detections],
+        drifts=[_drift(drift) for drift in found.drifts],
     )
 
 
@@ -180,6 +194,10 @@ def _event(event: Event) -> EventRow:
         cause=event.cause,
         cause_named=event.caused,
     )
+
+
+def _drift(one: Review) -> DriftRow:
+    return DriftRow(one.strip, rfc3339(one.time_us), one.row, rfc3339(one.since_us), one.before, one.after, one.summary)
 
 
 def _detection(one: Detection) -> DetectionRow:

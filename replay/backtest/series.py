@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from detectors.drift import Drift, Drifts
 from detectors.judge import AFTER_EVENT_ROWS, EPISODE_GAP_ROWS, EPISODE_ROWS, runs_of
 from detectors.series import SeriesDetector, SeriesParams
 from replay.backtest.inputs import Input
 from replay.backtest.labels import Label, of_series
-from replay.backtest.model import Detection, Event, Findings, Judgement, Panel, Strip, Times
+from replay.backtest.model import Detection, Event, Findings, Judgement, Panel, Review, Strip, Times
 from replay.backtest.two_fold import Scored
 from replay.event import ReplayError
 from replay.readers.series import Columns, points
@@ -41,6 +42,7 @@ class _Rows:
         self.marked: list[bool] = []
         self.flagged: list[int] = []
         self.voices: dict[int, list[str]] = {}  # of a flagged row: the members who would have flagged it alone
+        self.drifts: list[Drift] = []
         self.labelled = False
 
 
@@ -58,7 +60,7 @@ def run(
     labelled = rows.labelled or bool(labels)
     strip = _strip(source, rows, times_us, start, labelled)
     events = _events(strip, rows, times_us, marked, kinds, start) if labelled else []
-    found = Judgement(strips=[strip], events=events)
+    found = Judgement(strips=[strip], events=events, drifts=[_review(strip.name, drift) for drift in rows.drifts])
     found.detections = _detections(strip, rows, times_us, marked, start)
     for detection in found.detections:
         if detection.outcome == "hit":
@@ -72,7 +74,7 @@ def run(
 
 
 def _judged(source: Input, params: SeriesParams, columns: Columns, advance: Advance) -> _Rows:
-    rows, detector, pending = _Rows(), SeriesDetector(params), 0
+    rows, detector, drifts, pending = _Rows(), SeriesDetector(params), Drifts(), 0
     for number, point in enumerate(points(source.path, columns)):
         verdict, flag = detector.judge(point.time_us, point.value)
         rows.times_us.append(point.time_us)
@@ -85,6 +87,8 @@ def _judged(source: Input, params: SeriesParams, columns: Columns, advance: Adva
         if flag:
             rows.flagged.append(number)
             rows.voices[number] = _loud(detector.voices, params.threshold)
+        if (drift := drifts.step(point.time_us, detector.loudest)) is not None:
+            rows.drifts.append(drift)
         pending += point.bytes_read
         if (number + 1) % REPORT_ROWS == 0:
             advance(REPORT_ROWS, pending)
@@ -93,6 +97,10 @@ def _judged(source: Input, params: SeriesParams, columns: Columns, advance: Adva
             raise ReplayError(f"{source.path} has more than {ROWS_MAX:,} rows: cut it into pieces")
     advance(len(rows.times_us) % REPORT_ROWS, pending)
     return rows
+
+
+def _review(name: str, one: Drift) -> Review:
+    return Review(name, one.time_us, one.row, one.since_us, one.before, one.after, one.sentence)
 
 
 def _loud(voices: Mapping[str, float], threshold: float) -> list[str]:

@@ -1,6 +1,7 @@
 """`tidegate backtest` from the command line, over each kind of input."""
 
 import json
+import random
 
 import pytest
 
@@ -105,3 +106,23 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, tidegate, arguments, sa
     ran = tidegate("backtest", *named, "--report", tmp_path / "report")
     assert (ran.code, ran.out) == (1, "")
     assert says in ran.err
+
+
+def test_a_drift_is_for_review_and_no_alert(tmp_path, tidegate):
+    noise = random.Random(5)
+    at, rows = 13 * 288 + 100, 15 * 288
+    values = [100 + noise.gauss(0, 5 if row >= at else 1) for row in range(rows)]
+    path = tmp_path / "wider.csv"
+    path.write_text("timestamp,value\n" + "".join(f"{300 * row},{value:.3f}\n" for row, value in enumerate(values)))
+    ran, known = backtest(tidegate, tmp_path, path)
+    (run,) = known["runs"]
+    (drift,) = run["drifts"]
+    assert drift["strip"] == "wider"
+    assert at < drift["row"] < rows
+    assert drift["before"] < drift["after"]
+    assert "for review: 1 drift in 1 series" in ran.out
+    assert drift["summary"] in ran.out
+    assert len(run["detections"]) == run["total"]["detections"]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "1 drifts for review" in page or "1 drift for review" in page
+    assert page.count(drift["summary"]) == 2  # under the plot, and under the pointer

@@ -108,3 +108,30 @@ def test_a_wrong_column_leaves_the_output_alone(tmp_path, tidegate):
     target.write_text("precious")
     tidegate("detect", write(tmp_path / "in.csv", series()), "--value-column", "no", "--output", target)
     assert target.read_text() == "precious"
+
+
+def changed(rows=15 * 288, at=13 * 288 + 100):
+    """15 days of five minutes; from `at` on the spread is five times what it was."""
+    noise = random.Random(5)
+    return [f"{300 * row},{100 + noise.gauss(0, 5 if row >= at else 1):.3f}" for row in range(rows)]
+
+
+def test_drift_is_told_beside_the_output_and_marked_when_asked_for(tmp_path, tidegate):
+    source = write(tmp_path / "in.csv", changed(), "timestamp,value")
+    plain = tidegate("detect", source)
+    told = [line for line in plain.err.splitlines() if line.startswith("for review")]
+    assert len(told) == 1
+    assert "Not what it was, since 1970-01-1" in told[0]
+    marked = tidegate("detect", source, "--drift-column")
+    header, *rows = list(csv.reader(marked.out.splitlines()))
+    assert header == ["timestamp", "value", "score", "anomaly", "drift"]
+    (row,) = [number for number, fields in enumerate(rows) if fields[-1] == "1"]
+    assert row > 13 * 288 + 100
+    assert told[0].startswith(f"for review, line {row + 2}: ")
+    assert [line.rpartition(",")[0] for line in marked.out.splitlines()] == plain.out.splitlines()
+
+
+def test_a_steady_series_has_no_drift(tmp_path, tidegate):
+    ran = tidegate("detect", write(tmp_path / "in.csv", changed(at=10**9), "timestamp,value"))
+    assert ran.code == 0
+    assert "for review" not in ran.err
