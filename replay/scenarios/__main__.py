@@ -6,17 +6,19 @@ Seeds 1 to 20 are for tuning; 101 to 108 are for the figures in the documentatio
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from pipeline.settings import Settings, SettingsError, load
 from replay.event import ReplayError
 from replay.scenarios import ablation
 from replay.scenarios.ablation import LEFT_OUT
+from replay.scenarios.cost import Sampler
 from replay.scenarios.judging import Verdict, summarise
 from replay.scenarios.running import Closed, Weighed, naive_verdict, verdicts, windows, write
 from replay.scenarios.table import show, show_without, show_wrong
@@ -66,7 +68,9 @@ def evaluate(
         judging = bars.add_task("judging", total=1.0)
         closed = [_decode(raw) for raw in encoded]
         judged: list[Weighed] | None = [] if without else None
-        found[OURS] = verdicts(scenarios, closed, settings, lambda share: bars.update(judging, completed=share), judged)
+        sampler = Sampler()
+        with sampler if without else nullcontext():
+            found[OURS] = verdicts(scenarios, closed, settings, partial(_tell, bars, judging), judged)
         bars.update(judging, completed=1.0)
         if judged is not None:
             for name in bars.track(LEFT_OUT, description="leaving one out"):
@@ -76,11 +80,19 @@ def evaluate(
     summaries = {name: summarise(own) for name, own in found.items()}
     show(Console(), {name: one for name, one in summaries.items() if name in (OURS, NAIVE)})
     if without:
-        show_without(Console(), {name: one for name, one in summaries.items() if name != NAIVE})
+        show_without(Console(), {name: one for name, one in summaries.items() if name != NAIVE}, sampler.shares())
     show_wrong(Console(), found[OURS])
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode({"summaries": summaries, "verdicts": found})))
+        output.write_bytes(
+            msgspec.json.format(
+                msgspec.json.encode({"summaries": summaries, "costs": sampler.shares(), "verdicts": found})
+            )
+        )
+
+
+def _tell(bars: Progress, task: TaskID, share: float) -> None:
+    bars.update(task, completed=share)
 
 
 def _windows(seed: int, weeks: int, settings: Settings) -> bytes:

@@ -27,13 +27,17 @@ def show(console: Console, summaries: Mapping[str, Summary]) -> None:
         console.print(f"{name}: {sentence(one)}")
 
 
-def show_without(console: Console, summaries: Mapping[str, Summary]) -> None:
-    """Print what is found and how soon, a row a detector that is left out."""
-    table = Table("", "found", "precision", "false", "min, median", "of hard ones", "of outages and storms")
+def show_without(console: Console, summaries: Mapping[str, Summary], costs: Mapping[str, float]) -> None:
+    """Print what is found and how soon, a row a detector that is left out; `costs`: its share of detection's time."""
+    table = Table(
+        "", "found", "precision", "false", "min, median", "of hard ones", "of outages and storms", "CPU share"
+    )
     for name, one in summaries.items():
         delays = (one.delay_median, one.hard_delay_median, one.fast_delay_median)
         shown = ("" if delay is None else f"{delay:.1f}" for delay in delays)
-        table.add_row(name, f"{one.found} of {one.incidents}", f"{one.precision:.1%}", str(one.false), *shown)
+        share = costs.get(name.removeprefix("without "))
+        cost = "" if share is None else f"{share:.1%}"
+        table.add_row(name, f"{one.found} of {one.incidents}", f"{one.precision:.1%}", str(one.false), *shown, cost)
     console.print(table)
 
 
