@@ -3,11 +3,16 @@
 A launch is growth that was announced. While it lasts, more tokens and cost than usual only inform, as long as they stay
 below `factor` times what would be usual at most; at its end a fall back by as much informs only, from an hour before
 the announced end (`EARLY_US`: few end on the minute) until the level of the last hours has forgotten it (`FADES_US`).
-Everything else is judged as ever: growth is no excuse for errors.
+A busier service is a slower one: a token, or a median answer, that takes no more than the square root of `factor`
+longer informs too, and so does a p99 beside them, as long as no hard limit is broken. Everything else is judged as
+ever: growth is no excuse for errors.
 """
+
+import math
 
 from msgspec import Struct
 
+from pipeline.judging.metrics import PACE, SLOWNESS, STEADY
 from topics.control import Deployment, Launch, Maintenance, Relayed
 from topics.fields import HOUR_US
 from topics.records import Anomaly
@@ -92,5 +97,16 @@ def _overlap(one: Span, other: Span) -> bool:
 
 def _grew(launch: Launch, anomaly: Anomaly) -> bool:
     """As announced, and by whom. The factor is of the usual interval's upper end: the noise grows with the traffic."""
+    if anomaly.metric in SLOWNESS:
+        return _slowed(launch, anomaly)
     whose = launch.organisation in ("", anomaly.organisation) or not anomaly.organisation
     return whose and anomaly.actual <= launch.factor * anomaly.high
+
+
+def _slowed(launch: Launch, anomaly: Anomaly) -> bool:
+    """Within what the load explains: the factor's root, of what is usual for a token and of the interval's upper end
+    for a median. A p99 jumps anyway, and more so under load."""
+    if anomaly.detector == "limit" or anomaly.metric not in STEADY:
+        return anomaly.detector != "limit"
+    usual = anomaly.expected if anomaly.metric == PACE.metric else anomaly.high
+    return anomaly.actual <= math.sqrt(launch.factor) * usual

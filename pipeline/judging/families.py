@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from detectors.consensus import Vote
-from pipeline.judging.metrics import BY_METRIC, COMBINED, LATENCIES, STEADY
+from pipeline.judging.metrics import BY_METRIC, COMBINED, SLOWNESS, STEADY
 from topics.fields import Severity
 from topics.links import Sudden
 from topics.records import Anomaly, Judged
@@ -37,7 +37,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("traffic", frozenset({("requests", DOWN)}), observed=False),
     Family("answers", frozenset({("completions", DOWN)}), observed=False),
     Family("tokens", frozenset({("tokens_per_s", UP), ("cost_microusd", UP)}), observed=False),
-    Family("latency", frozenset((metric, UP) for metric in LATENCIES), observed=True),
+    Family("latency", frozenset((metric, UP) for metric in SLOWNESS), observed=True),
     Family("combined", frozenset(), observed=True),
 )
 """In order of precedence: of two that begin together, the earlier one names the incident."""
@@ -192,7 +192,7 @@ def _reading(leads: list[Anomaly], judged: Judged | Sudden) -> Reading:
     return Reading(
         error_rate=max((a.actual for a in leads if a.metric == "error_rate" and a.detector != "part"), default=0.0),
         part_error_rate=max((a.actual for a in leads if a.detector == "part"), default=0.0),
-        latency_times=times(LATENCIES),
+        latency_times=times(SLOWNESS),
         requests_left=left("requests"),
         answers_left=left("completions"),
         tokens_times=times(("tokens_per_s", "cost_microusd")),

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from pipeline.judging.metrics import BY_METRIC, COMBINED
+from pipeline.judging.metrics import BY_METRIC, COMBINED, PACE
 from pipeline.judging.organisations import Surge
+from pipeline.judging.pace import Slow
 from pipeline.judging.parts import Failing
 from pipeline.judging.price import Dear
 
@@ -28,6 +29,7 @@ REASONS: dict[str, str] = {
     "counts": "more errors than chance explains at the usual rate",
     "silence": "hardly any of those usual in a minute",
     "accumulated": "more errors, over several windows together, than the highest tolerated rate explains",
+    "pace": "slower for what is written, and longer answers do not explain it",
     "limit": "beyond the limit that holds whatever is usual",
 }
 
@@ -90,6 +92,11 @@ def of_price(dear: Dear, cost: int, tokens: int) -> Finding:
         "the price of a token has risen, not their number."
     )
     return Finding("cost_microusd", "price", dear.score, cost, dear.expected, 0.0, dear.high, sentence)
+
+
+def of_pace(slow: Slow, actual: float) -> Finding:
+    """What a token takes, in microseconds."""
+    return of_metric(PACE.metric, "pace", slow.score, actual, slow.expected, 0.0, slow.high)
 
 
 def of_part(failing: Failing) -> list[Finding]:

@@ -6,7 +6,7 @@ from topics.control import Launch
 from topics.fields import Severity
 from topics.records import Judged
 
-LAUNCHED = {"tokens": True, "traffic": False}  # family -> whether a launch moves it upwards; after its end it falls
+LAUNCHED = {"tokens": True, "latency": True, "traffic": False}  # whether a launch moves it upwards; its end, down
 
 
 def launch_of(family: Family, judged: Judged, known: Context) -> Launch | None:

@@ -6,9 +6,10 @@ last windows (half-life `recent`). Shares, since an outage of all, or a night, l
     a run begins   r(s) > `factor` · low and r(s) ≥ `share_min`       low: its share between runs (half-life `between`)
     and ends       r(s) < high / `factor`                             high: its share in this run (half-life `between`)
 
-A run that lasted `lasts` windows leaves its level in tokens, of which the last RUNS_MAX are kept. Once there are
-`runs_min` of them, coming and going is its habit: a surge up to `times` the level that so many runs had is usual, and
-so is that a run ends. A first time, and more than it ever used, stay incidents.
+A run that lasted `lasts` windows leaves its mean and its peak in tokens, of which the last RUNS_MAX are kept. Once
+there are `runs_min` of them, coming and going is its habit: a surge up to `times` the peak that so many runs had is
+usual, and so is that a run ends. A first time, and far more than it ever used, stay incidents. The peak is that of the
+means r, since r is what a surge is judged by: jobs are bursty, and a few windows of a run often bring twice its mean.
 
 Trade-off: who comes and goes can break down for good, and only its owner notices; and abuse in runs, if it was let be,
 is told of `runs_min` times.
@@ -50,16 +51,23 @@ class HabitParams(Struct, frozen=True, forbid_unknown_fields=True):
     share_min: float = 0.05
     lasts: int = 20
     runs_min: int = 2
-    times: float = 1.6
+    times: float = 2.0
 
     def __post_init__(self) -> None:
         if min(self.recent, self.between) <= 0.0 or self.factor <= 1.0 or not 1 <= self.runs_min <= RUNS_MAX:
             raise ValueError(f"habits: half-lives above 0, factor above 1, runs_min in 1..{RUNS_MAX}")
 
 
+class Run(Struct, frozen=True):
+    """Tokens a window in a run that is over: its mean, and the highest mean of its last windows."""
+
+    mean: float
+    peak: float
+
+
 class Habit(Struct):
-    """Means of the last windows, share and tokens; `high` is 0 between runs; the present run's windows and `used`
-    tokens; `runs`: tokens a window in the last ones that are over."""
+    """Means of the last windows, share and tokens; `high` is 0 between runs; the present run's windows, `used` tokens
+    and `peak`; `runs`: the last ones that are over."""
 
     share: float
     tokens: float
@@ -67,7 +75,8 @@ class Habit(Struct):
     high: float = 0.0
     windows: int = 0
     used: float = 0.0
-    runs: list[float] = []
+    peak: float = 0.0
+    runs: list[Run] = []
 
 
 class Habits(Struct, tag="habits"):
@@ -102,7 +111,7 @@ def usual_surge(habits: Habits, organisation: str, params: HabitParams) -> bool:
     habit = habits.known.get(organisation)
     if habit is None or len(habit.runs) < params.runs_min:
         return False
-    return habit.tokens <= params.times * sorted(habit.runs)[-params.runs_min]
+    return habit.tokens <= params.times * sorted(run.peak for run in habit.runs)[-params.runs_min]
 
 
 def usual_end(habits: Habits, organisation: str, named: Sequence[OrganisationTokens], params: HabitParams) -> bool:
@@ -111,7 +120,7 @@ def usual_end(habits: Habits, organisation: str, named: Sequence[OrganisationTok
     if habit is None or len(habit.runs) < params.runs_min:
         return False
     now = next((one.tokens for one in named if one.organisation == organisation), 0)
-    return now < max(habit.runs) / params.factor
+    return now < max(run.mean for run in habit.runs) / params.factor
 
 
 def explain(
@@ -142,13 +151,13 @@ def _follow(habit: Habit, tokens: float, total: int, weights: tuple[float, float
     habit.tokens += quickly * (tokens - habit.tokens)
     if habit.high == 0.0:
         if habit.share >= params.share_min and habit.share > params.factor * habit.low:
-            habit.high, habit.windows, habit.used = habit.share, 0, 0.0
+            habit.high, habit.windows, habit.used, habit.peak = habit.share, 0, 0.0, habit.tokens
         else:
             habit.low += slowly * (habit.share - habit.low)
         return
-    habit.windows, habit.used = habit.windows + 1, habit.used + tokens
+    habit.windows, habit.used, habit.peak = habit.windows + 1, habit.used + tokens, max(habit.peak, habit.tokens)
     habit.high = max(habit.high + slowly * (habit.share - habit.high), habit.share)
     if habit.share < habit.high / params.factor:
         if habit.windows >= params.lasts:
-            habit.runs = [*habit.runs, habit.used / habit.windows][-RUNS_MAX:]
+            habit.runs = [*habit.runs, Run(habit.used / habit.windows, habit.peak)][-RUNS_MAX:]
         habit.low, habit.high = habit.share, 0.0

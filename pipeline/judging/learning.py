@@ -2,6 +2,9 @@
 
 No decision waits for what is learnt anew: it is done after the window, when the model's next ten seconds come, or
 before its next window where none do. The numbers are the same, since nothing that fits read is learnt in between.
+
+A maintenance teaches nothing: its windows count as missing. Else what is usual would be the work's tenth of the traffic
+for as long as it took to learn, and the service that is back an anomaly.
 """
 
 import math
@@ -15,12 +18,13 @@ from detectors.arima import refit
 from detectors.counts import Rate, RateParams
 from detectors.pelt import Break
 from detectors.seasonal import profile_at, slot_of
-from pipeline.judging import history, organisations, parts, price, season, track
+from pipeline.judging import history, organisations, pace, parts, price, season, track
 from pipeline.judging.history import Past
 from pipeline.judging.limits import Errors
 from pipeline.judging.look import Look
-from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, trials
+from pipeline.judging.metrics import COUNTED, FORECAST, INDEX, MEASURES, PACE, trials
 from pipeline.judging.organisations import Organisations, SurgeParams
+from pipeline.judging.pace import Pace, PaceParams, Sample
 from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.price import Price, PriceParams
 from pipeline.judging.subject import Filter, Found, Subject
@@ -46,24 +50,29 @@ class Learning:
         surge: SurgeParams,
         parts: PartParams,
         price: PriceParams,
+        pace: PaceParams,
         effects: Mapping[str, float],
     ) -> None:
-        self.params, self.rate, self.surge, self.parts, self.price = params, rate, surge, parts, price
+        self.params, self.rate, self.surge, self.parts = params, rate, surge, parts
+        self.price, self.pace = price, pace
         self._effects = effects
 
     def learn(self, state: State[Any], subjects: Sequence[Subject], look: Look, found: Sequence[Found]) -> None:
         """Take all windows in, but for a model's first, and note what is due to be learnt anew."""
         opened = np.repeat([subject.model.opened for subject in subjects], len(FORECAST))
         silent = look.off < -track.SILENCE
-        due = look.bank.learn(np.where(opened & ~silent, look.value, np.nan))
+        suppressed = np.repeat([one.suppressed for one in found], len(FORECAST))
+        due = look.bank.learn(np.where(opened & ~silent & ~suppressed, look.value, np.nan))
         look.bank.store()
         for at, (subject, one) in enumerate(zip(subjects, found, strict=True)):
             model = subject.model
-            if model.opened:
+            if model.opened and not one.suppressed:
                 self._learn_organisations(state, subject, one)
                 self._learn_parts(state, subject)
                 self._learn_price(state, subject.window)
+                self._learn_pace(state, subject.window)
                 one.breaks = self._learn_metrics(subject, look, at * len(FORECAST), one)
+            if model.opened:
                 self._keep(state, subject, look, at * len(FORECAST), one)
             model.opened, model.last_start_us = True, subject.window.start_us
         for row in due:
@@ -94,6 +103,12 @@ class Learning:
         paid: Price = state.get(f"price/{window.model}") or Price()
         price.learn(paid, window.cost_microusd, window.input_tokens + window.output_tokens, self.price)
         state.put(f"price/{window.model}", paid)
+
+    def _learn_pace(self, state: State[Any], window: MetricWindow) -> None:
+        known: Pace = state.get(f"pace/{window.model}") or Pace()
+        sample = Sample(PACE.read(window), window.completions - window.errors)
+        pace.learn(known, sample, self.pace)
+        state.put(f"pace/{window.model}", known)
 
     def _learn_metrics(self, subject: Subject, look: Look, first: int, found: Found) -> list[str]:
         """Thresholds, CUSUMs, and levels that have lasted; returns the metrics in which PELT sees a recent break."""
@@ -136,23 +151,28 @@ class Learning:
         return track.newest_break(known if value is None else [*known, value], self.params.pelt)
 
     def _keep(self, state: State[Any], subject: Subject, look: Look, first: int, found: Found) -> None:
-        """Remember the window's values: its row of the history, its part of the slot and of the hour."""
+        """Remember the window's values: its row of the history, its part of the slot and of the hour.
+
+        A window in a maintenance is kept as missing.
+        """
         window, model = subject.window, subject.model
         rows = slice(first, first + len(FORECAST))
         self._next_slot(state, subject)
         for i, measure in enumerate(FORECAST):
-            if measure.metric not in found.by_metric and (value := look.value_of(first + i)) is not None:
+            value = None if found.suppressed else look.value_of(first + i)
+            if measure.metric not in found.by_metric and value is not None:
                 error = float(look.bank.error[first + i])
                 model.tracks[measure.metric].sums.learn(value + float(look.profile[first + i]), error)
         flags = sum(1 << INDEX[metric] for metric in found.by_metric)
-        errors = math.nan if found.errors is None else found.errors.actual
+        errors = math.nan if found.errors is None or found.suppressed else found.errors.actual
+        values = np.where(found.suppressed, np.nan, look.value[rows])
         hour, within_us = divmod(window.start_us, HOUR_US)
         model.hours = history.append(
             state,
             window.model,
             model.hours,
             (hour, within_us // MINUTE_US),
-            np.concatenate([[errors], look.value[rows]]),
+            np.concatenate([[errors], values]),
             np.concatenate([[0.0], look.profile[rows]]),
             flags,
         )

@@ -4,7 +4,9 @@ A row is one metric of one model's window, models in order, metrics as in FORECA
 less the seasonal profile. A finding needs statistical *and* practical weight: beyond k(t) · σ of the forecast, and at
 least `effect` away, the same way, from both the forecast and the level of the last hours. So the return from an
 incident to the usual level is no finding, however sudden, and neither is a daily slope; nor is the return to the level
-before a change that has lasted (pipeline.judging.former).
+before a change that has lasted (pipeline.judging.former). Nor is what is near the last minutes, which were found to be
+as usual: after a surge the forecast takes ten minutes to come down, and whoever stays where it was ten minutes ago has
+not moved.
 
 A row's numbers do not depend on which others are judged with it (detectors.rows, detectors.kalman), so however windows
 come in batches, the findings are the same.
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from detectors.arima import Bank
 from detectors.base import sigmas_between, squash
-from detectors.rows import Array, median_of
+from detectors.rows import Array, counts_of, median_of
 from pipeline.judging.baseline import baselines, drifted
 from pipeline.judging.findings import Finding, of_metric
 from pipeline.judging.former import back
@@ -27,6 +29,7 @@ from pipeline.judging.track import Track, TrackParams
 
 BAND_SIGMAS = 3.0  # the interval shown for a CUSUM finding, which has none of its own
 MOVED_WINDOWS = 4  # the newest, whose median says whether a level may have changed
+NEWEST_WINDOWS, NEWEST_MIN = 8, 3  # the last minutes, and how many of them must have been usual
 MOVED_SHARE = 0.8  # of the effect that matters: less is not looked at for breaks
 
 Mask = NDArray[np.bool_]
@@ -37,6 +40,7 @@ class Look:
 
     value, profile    their sum is the logarithm of what was measured
     level, spread     of the last hours; `off` the distance from the level
+    newest            median of the last minutes, those with findings left out; NaN where too few are left
     past              [rows, windows], newest last; `since` is applied, anomalous windows are not left out
     found             rows with findings
     back              returned to where it was before a change that lasted
@@ -60,7 +64,9 @@ class Look:
         self.tracks, self.params, self.profile, self.past = tracks, params, profile, past
         self.value = logs - profile
         self._effect = np.log1p(effects)
-        self.level, self.spread = baselines(np.where(flagged, np.nan, past), params.drift)
+        usual = np.where(flagged, np.nan, past)
+        self.level, self.spread = baselines(usual, params.drift)
+        self.newest = _of_newest(usual)
         self.off = self.value - self.level
         self.former = formers
         self.back = back(self.value, self.level, formers, self._effect)
@@ -77,7 +83,8 @@ class Look:
     def _moved_enough(self) -> Mask:
         moved = self.value - self.bank.expected
         away = (np.abs(self.off) >= self._effect) & (self.off * moved > 0.0)
-        return np.asarray((np.abs(moved) >= self._effect) & (away | (self.level != self.level)))
+        near = np.abs(self.value - self.newest) < self._effect
+        return np.asarray((np.abs(moved) >= self._effect) & (away | (self.level != self.level)) & ~near)
 
     def _cusum(self) -> Array:
         total = np.array([t.cusum for t in self.tracks])
@@ -139,6 +146,11 @@ class Look:
         level = float(self.level[row] + self.profile[row])
         low, high = (unscaled(metric, level + side * BAND_SIGMAS * float(self.spread[row])) for side in (-1, 1))
         return of_metric(metric, "cusum", squash(total, limit), actual, expected, low, high)
+
+
+def _of_newest(usual: Array) -> Array:
+    newest = usual[:, -NEWEST_WINDOWS:]
+    return np.where(counts_of(newest) >= NEWEST_MIN, median_of(newest), np.nan)
 
 
 def _measure(row: int) -> Measure:

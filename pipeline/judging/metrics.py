@@ -51,6 +51,23 @@ def _seconds(x: float) -> str:
     return f"{x / SECOND_US:.2f} s"
 
 
+def _milliseconds(x: float) -> str:
+    return f"{1e3 * x / SECOND_US:.1f} ms"
+
+
+def _us_per_output_token(window: MetricWindow) -> float | None:
+    """Of the answers whose durations are summed up: those of the dimension that names most of them."""
+    answers = window.completions - window.errors
+    if answers < 1 or window.output_tokens < 1 or not window.parts:
+        return None
+    sums: dict[str, tuple[int, int]] = {}
+    for part in window.parts:
+        count, spent_us = sums.get(part.dimension, (0, 0))
+        sums[part.dimension] = count + part.completions - part.errors, spent_us + part.duration_us
+    count, spent_us = max(sums.values())
+    return (spent_us / count) / (window.output_tokens / answers) if 2 * count >= answers and spent_us else None
+
+
 def _whole(x: float) -> str:
     return f"{x:,.0f}"
 
@@ -90,13 +107,26 @@ MEASURES: tuple[Measure, ...] = (
 COMPLETIONS = Measure("completions", "completions", lambda w: float(w.completions), "completions per window", _whole)
 """Judged by the fast path alone, and not kept in the history."""
 
-BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in (*MEASURES, COMPLETIONS)}
+PACE = Measure("us_per_output_token", "pace", _us_per_output_token, "time an output token takes", _milliseconds)
+"""Judged by pipeline.judging.pace alone, and not kept in the history."""
+
+BY_METRIC: dict[str, Measure] = {measure.metric: measure for measure in (*MEASURES, COMPLETIONS, PACE)}
 INDEX: dict[str, int] = {measure.metric: i for i, measure in enumerate(MEASURES)}
 COUNTED = "error_rate"
 ACCUMULATED = "accumulated"  # the detector that has weighed the errors of many windows
 FORECAST: tuple[Measure, ...] = tuple(measure for measure in MEASURES if measure.metric != COUNTED)
-STEADY = ("error_rate", "duration_us_p50", "requests", "tokens_per_s", "cost_microusd")  # a break in them is evidence
+STEADY = (  # a break in them is evidence
+    "error_rate",
+    "duration_us_p50",
+    "requests",
+    "tokens_per_s",
+    "cost_microusd",
+    PACE.metric,
+)
 LATENCIES = ("first_token_us_p99", "duration_us_p99", "duration_us_p50")
+SLOWNESS = (*LATENCIES, PACE.metric)
+"""All that tells of a slow model; what varies least comes last."""
+
 COMBINED = "combined"  # the name under which the multivariate detector votes
 COMBINED_OF = ("error_rate", "duration_us_p99", "duration_us_p50", "tokens_per_s", "requests")
 

@@ -45,13 +45,15 @@ class Subject(NamedTuple):
 
 
 class Found(Struct):
-    """What detection has to say of one window; `by_metric` are those findings that are about one metric."""
+    """What detection has to say of one window; `by_metric` are those findings that are about one metric. `suppressed`:
+    it lies in a maintenance, which teaches nothing of what is usual."""
 
     findings: list[Finding] = []
     by_metric: dict[str, list[Finding]] = {}
     breaks: list[str] = []
     forecasts: list[Forecast] = []
     errors: Errors | None = None
+    suppressed: bool = False
 
 
 def rows_of(past: Past, model: Filter, windows: int) -> tuple[Array, NDArray[np.bool_]]:

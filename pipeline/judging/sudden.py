@@ -9,6 +9,9 @@ The tests are those of `detectors.sequential`. Answers trail requests, so for `t
 silent their absence proves nothing. A finding is told when its test rings and in the `told_moments` after that, since
 the first ten seconds may have begun normally and understate it; from then on the minute windows tell.
 
+An outage that leaves more than `gone` of the requests is told only when the next ten seconds are as empty: a slice that
+is late or was lost looks the same, and is over by then.
+
 A whole minute that was silent says so too (`silence`), and so does one whose errors are up while the test of a few
 points more rings (`accumulated`), which confirms an alert, or withdraws it by its absence.
 
@@ -33,7 +36,8 @@ SEQUENTIAL = "sequential"
 class FastParams(Struct, frozen=True, forbid_unknown_fields=True):
     """`errors_min`: fewer failures are no storm, however unlikely. `excess` times the usual error rate, and `rate_min`,
     are no burst; `effect` is the least that matters. `going_on`: the least share of the usual requests
-    at which silent answers mean that they hang. `minute_left`: a minute with no more than this share is silent."""
+    at which silent answers mean that they hang. `minute_left`: a minute, or a second moment, with no more than this
+    share is silent; one moment is with no more than `gone`."""
 
     tests: SequentialParams = SequentialParams()
     errors_min: int = 5
@@ -42,6 +46,7 @@ class FastParams(Struct, frozen=True, forbid_unknown_fields=True):
     effect: float = 0.02
     going_on: float = 0.3
     minute_left: float = 0.2
+    gone: float = 0.1
     trailing_moments: int = 12
     told_moments: int = 6
 
@@ -127,7 +132,7 @@ class Glance:
         if not (fast.outage_rang or fast.hang_rang or fast.storm_rang or fast.burst_rang):
             return []
         found, told = list[Found](), range(1, self.params.told_moments + 1)
-        if fast.outage_rang in told:
+        if fast.outage_rang in told and self._empty(fast, moment):
             found.append(self._silent(fast.outage, "requests", moment))
         if fast.hang_rang in told:
             found.append(self._silent(fast.hang, "completions", moment))
@@ -137,6 +142,11 @@ class Glance:
             quiet = self._quiet(usual)
             found.append(self._failing(fast.burst, quiet, self.tests.raised(quiet), moment))
         return found
+
+    def _empty(self, fast: Fast, moment: Moment) -> bool:
+        """Whether hardly any requests are left, or few again."""
+        again = fast.outage_rang > 1 and moment.requests <= self.params.minute_left * fast.requests.usual
+        return again or fast.outage.seen <= self.params.gone * fast.outage.of
 
     def _bursting(self, fast: Fast, usual: Rate) -> bool:
         """Rings, with enough errors to matter."""

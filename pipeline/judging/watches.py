@@ -6,7 +6,7 @@ from detectors.consensus import ConsensusState
 from pipeline.judging import sensitivity
 from pipeline.judging.alerts import Open
 from pipeline.judging.families import FAMILIES, Family, kind, leading
-from pipeline.judging.metrics import BY_METRIC, LATENCIES, scaled
+from pipeline.judging.metrics import BY_METRIC, SLOWNESS, scaled
 from pipeline.judging.sensitivity import DAY_US, Sensitivity, SensitivityParams
 from pipeline.judging.shape import WINDOWS_MAX, is_gradual
 from topics.records import Judged, Thresholds
@@ -53,7 +53,7 @@ class Model(Struct, tag="model"):
 
 def take_in(model: Model, judged: Judged, params: SensitivityParams) -> bool:
     """Note the window's time and latencies. Whether a day begins with it: budgets are whole again, lessons fade."""
-    for metric in LATENCIES:
+    for metric in SLOWNESS:
         value = scaled(metric, BY_METRIC[metric].read(judged.window))
         if value is not None:
             model.recent[metric] = [*model.recent.get(metric, []), value][-WINDOWS_MAX:]
@@ -73,7 +73,7 @@ def kind_of(model: Model, family: Family, judged: Judged) -> str:
     if family.name != "latency":
         return kind(family, judged, gradual=False)
     moved = {anomaly.metric for anomaly in leading(family, judged)}
-    steadiest = next(metric for metric in reversed(LATENCIES) if metric in moved)
+    steadiest = next(metric for metric in reversed(SLOWNESS) if metric in moved)
     return kind(family, judged, is_gradual(model.recent.get(steadiest, [])))
 
 

@@ -7,7 +7,8 @@
                they break a hard limit or are plain: two witnesses each out by `plain_reach` (1.2) times their own
                threshold, one by `lone_reach` (2.25) in a metric that does not jump, or errors that have added up;
                one window, or two in a row, when their evidence is overwhelming: their witnesses are out by
-               `one_window` (6) or `two_windows` (5) thresholds together             pipeline.judging.evidence
+               `one_window` (5) or `two_windows` (5) thresholds together, or what a token takes or costs is out by
+               `alone` (3) of its own                                                pipeline.judging.evidence
     open       once; `update` when the severity rises, when the organisation behind it is found, and every
                `update_every` anomalous windows; `resolved` after `resolve_after` windows without a leading anomaly,
                so a flapping metric holds its alert open
@@ -101,8 +102,9 @@ class AlertingParams(Struct, frozen=True, forbid_unknown_fields=True):
     hard_of: int = 3
     plain_reach: float = 1.2
     lone_reach: float = 2.25
-    one_window: float = 6.0
+    one_window: float = 5.0
     two_windows: float = 5.0
+    alone: float = 3.0
     update_every: int = 10
     resolve_after: int = 5
     reopen_windows: int = 5
@@ -357,6 +359,8 @@ class Alerting:
     def _overwhelming(self, family: Family, watch: Watch, judged: Judged) -> bool:
         """Whether the evidence of this window and the last one leaves no doubt; keeps it for the next."""
         before, watch.evidence = watch.evidence, evidence.of(family, judged)
+        if evidence.alone(family, judged) >= self.params.alone:
+            return True
         return evidence.overwhelming(before, watch.evidence, self.params.one_window, self.params.two_windows)
 
     def _open(

@@ -13,6 +13,7 @@ Detectors of a window, each an independent opinion (`Anomaly`), none an alert:
     organisation, share   one organisation uses far more tokens than it usually does, and a larger share of them
     part, elsewhere    one region, client version or tier fails, and the others do not       pipeline.judging.parts
     silence            hardly any requests in the minute, or answers while requests go on    pipeline.judging.sudden
+    pace               an output token takes longer, however long the answers            pipeline.judging.pace
     price              a token costs more, whatever their number                 pipeline.judging.price
     pelt               confirms that a level has changed (`Judged.breaks`); never speaks alone
 
@@ -30,15 +31,16 @@ told apart after a week (pipeline.judging.season).
 The windows of different models in one batch are judged together, in arrays (pipeline.judging.look). This changes no
 result: a row's numbers do not depend on the others'. Windows of one model, and control events, end such a group.
 
-Maintenance suppresses: findings are recorded and `Judged.suppressed` says why they alert nobody. For 24 h
+Maintenance suppresses: findings are recorded and `Judged.suppressed` says why they alert nobody; nothing is learnt of
+its windows. While a token takes no longer than usual, high latencies are no finding (pipeline.judging.pace). For 24 h
 after a deployment (`observe_us`) everything is still judged and recorded; alerting lets statistical findings that a new
 version may legitimately cause only inform, while hard limits count in full, or a bad deployment would be observed
 for a day instead of rolled back. Then history counts from the deployment on and every forecast is fitted anew.
 
 State keys: `fast/<model>` (0.5 kB), written each moment; `filter/<model>` (6 kB), `organisations/<model>` (10 kB),
-`parts/<model>` and `price/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB, the last 240
-windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes and six times
-a day; `models`, `context`, `cursor`.
+`parts/<model>`, `price/<model>` and `pace/<model>` (1 kB), written each window; `history/<model>/<hour>` (up to 4 kB,
+the last 240 windows); `days/<model>/<day>` (4 kB, 14 of them) and `season/<model>` (14 kB), written every five minutes
+and six times a day; `models`, `context`, `cursor`.
 """
 
 import math
@@ -51,17 +53,18 @@ from msgspec.structs import asdict, replace
 
 from detectors.counts import Rate, RateParams, RateState
 from detectors.rows import Array
-from pipeline.judging import combination, context, history, limits, organisations, parts, price, season, track
+from pipeline.judging import combination, context, history, limits, organisations, pace, parts, price, season, track
 from pipeline.judging.combination import CombinationParams
 from pipeline.judging.context import Context
 from pipeline.judging.coordinates import Cursor, next_id
-from pipeline.judging.findings import Finding, of_organisation, of_part, of_price
+from pipeline.judging.findings import Finding, of_organisation, of_pace, of_part, of_price
 from pipeline.judging.history import Hour
 from pipeline.judging.learning import Learning
 from pipeline.judging.limits import Errors, Limits
 from pipeline.judging.look import Look
-from pipeline.judging.metrics import COMBINED_OF, COUNTED, FORECAST, scaled
+from pipeline.judging.metrics import COMBINED_OF, COUNTED, FORECAST, LATENCIES, PACE, scaled
 from pipeline.judging.organisations import Organisations, SurgeParams
+from pipeline.judging.pace import Pace, PaceParams, Sample
 from pipeline.judging.parts import PartParams, Parts
 from pipeline.judging.price import Price, PriceParams
 from pipeline.judging.roster import Roster, arrived
@@ -104,6 +107,7 @@ class DetectionParams(Struct, frozen=True, forbid_unknown_fields=True):
     surge: SurgeParams = SurgeParams()
     parts: PartParams = PartParams()
     price: PriceParams = PriceParams()
+    pace: PaceParams = PaceParams()
     effects: Effects = Effects()
     limits: Limits = Limits()
     fast: FastParams = FastParams()
@@ -117,14 +121,16 @@ class Detection:
     """The stage. All it remembers is in its state; forests are grown again from history (remembered by content)."""
 
     values: ClassVar[Any] = (
-        Filter | Fast | Hour | Day | Season | Organisations | Parts | Price | Roster | Context | Cursor
+        Filter | Fast | Hour | Day | Season | Organisations | Parts | Price | Pace | Roster | Context | Cursor
     )
 
     def __init__(self, params: DetectionParams) -> None:
         self.params = params
         self._effects: dict[str, float] = asdict(params.effects)
         self._fast = Glance(params.fast)
-        self._learning = Learning(params.track, params.rate, params.surge, params.parts, params.price, self._effects)
+        self._learning = Learning(
+            params.track, params.rate, params.surge, params.parts, params.price, params.pace, self._effects
+        )
         self._windows_max = max(
             combination.windows_needed(params.combination),
             params.track.pelt.history_max,
@@ -289,22 +295,26 @@ class Detection:
         )
         if found.errors is not None and found.errors.findings:
             found.by_metric[COUNTED] = found.errors.findings
-        if found.errors is not None and self._suppressed(state, window):
+        found.suppressed = bool(self._suppressed(state, window))
+        if found.errors is not None and found.suppressed:
             found.errors = found.errors._replace(piled=limits.Piled())
         for i, measure in enumerate(FORECAST):
             if (value := actual[i]) is not None and (
                 seen := self._of_metric(look, first + i, value, window.completions)
             ):
                 found.by_metric[measure.metric] = seen
+        known = state.get(f"parts/{window.model}") or Parts()
+        failing = parts.failing(known, window, self.params.parts)[:PARTS_NAMED_MAX]
+        slow = self._of_pace(state, window, found, bool(failing))
         found.findings = [finding for findings in found.by_metric.values() for finding in findings]
+        found.findings += slow
         found.findings += self._of_moments(state, window, model, look.was(first + REQUESTS))
         found.findings += self._of_all(subject, look, first, found.errors)
         users = state.get(f"organisations/{window.model}") or Organisations()
         window_s = (window.end_us - window.start_us) / SECOND_US
         for surge in organisations.surging(users, window, self.params.surge):
             found.findings += of_organisation(surge, window_s)
-        known = state.get(f"parts/{window.model}") or Parts()
-        for part in parts.failing(known, window, self.params.parts)[:PARTS_NAMED_MAX]:
+        for part in failing:
             found.findings += of_part(part)
         tokens = window.input_tokens + window.output_tokens
         paid: Price = state.get(f"price/{window.model}") or Price()
@@ -326,6 +336,20 @@ class Detection:
         self._fast.expect(fast, window, were)
         state.put(f"fast/{window.model}", fast)
         return self._fast.minute(fast, window, Rate(self.params.rate, model.rate))
+
+    def _of_pace(self, state: State[Any], window: MetricWindow, found: Found, failing: bool) -> list[Finding]:
+        """What a token takes; where that is as ever, high latencies are those of longer answers, and no finding.
+
+        While answers fail too (`failing`: those of a part) they are: a part that is slow moves the whole only a little.
+        """
+        known: Pace = state.get(f"pace/{window.model}") or Pace()
+        sample = Sample(PACE.read(window), window.completions - window.errors)
+        judged = pace.judge(known, sample, self.params.pace)
+        if judged.usual and not failing and COUNTED not in found.by_metric:
+            for metric in LATENCIES:
+                if kept := [one for one in found.by_metric.pop(metric, []) if not _longer(one)]:
+                    found.by_metric[metric] = kept
+        return [] if judged.slow is None else [of_pace(judged.slow, sample.us_per_token or 0.0)]
 
     def _of_metric(self, look: Look, row: int, actual: float, completions: int) -> list[Finding]:
         found = look.findings(row, actual) if look.found[row] else []
@@ -389,7 +413,13 @@ class Detection:
             state.drop(f"organisations/{name}")
             state.drop(f"parts/{name}")
             state.drop(f"price/{name}")
+            state.drop(f"pace/{name}")
             state.drop(f"fast/{name}")
+
+
+def _longer(finding: Finding) -> bool:
+    """Whether it is only that answers took longer than usual; a hard limit holds whatever the reason."""
+    return finding.actual > finding.expected and finding.detector != "limit"
 
 
 def _forecasts(subject: Subject, look: Look, first: int, errors: Errors | None) -> list[Forecast]:

@@ -28,6 +28,7 @@ LEFT_OUT: Mapping[str, frozenset[str]] = MappingProxyType(
         "part, elsewhere": frozenset({"part", "elsewhere"}),
         "silence": frozenset({"silence"}),
         "sequential (fast path)": frozenset({"sequential"}),
+        "pace": frozenset({"pace"}),
         "price": frozenset({"price"}),
         "breaks (PELT)": frozenset({"pelt"}),
     }

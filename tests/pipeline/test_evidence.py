@@ -25,3 +25,11 @@ def test_the_forest_adds_nothing_to_what_it_has_seen() -> None:
     rare = [anomaly for anomaly in judged("c", 0, score=0.6).anomalies if anomaly.detector == "isolation_forest"]
     assert rare
     assert evidence.of(whose, replace(alone, anomalies=[*alone.anomalies, *rare])) == evidence.of(whose, alone) > 0
+
+
+def test_fewer_requests_and_shorter_answers_are_no_evidence_of_too_many_tokens() -> None:
+    whose = next(one for one in FAMILIES if one.name == "tokens")
+    surge, fewer, shorter = judged("t", 0, score=0.6), judged("d", 0, score=0.6), judged("w", 0, score=0.6)
+    fallen = [one for other in (fewer, shorter) for one in other.anomalies if one.actual < one.expected]
+    assert {one.metric for one in fallen} >= {"requests", "duration_us_p50"}
+    assert evidence.of(whose, replace(surge, anomalies=[*surge.anomalies, *fallen])) == evidence.of(whose, surge) > 0

@@ -43,14 +43,23 @@ def test_twice_is_a_habit(count: int) -> None:
 
 def test_more_than_ever_and_an_organisation_that_still_sends_are_no_habit() -> None:
     habits = lived(runs(3))
-    assert habits.known["job"].runs == pytest.approx([6_000] * 3, rel=0.1)
+    assert [run.mean for run in habits.known["job"].runs] == pytest.approx([6_000] * 3, rel=0.1)
     assert not usual_end(habits, "job", minute(4_000), PARAMS)
     assert not usual_surge(habits, "unknown", PARAMS)
-    assert not surges(habits, 15_000)
+    assert not surges(habits, 20_000)
 
 
 def test_one_minute_of_much_is_no_more_than_ever() -> None:
     assert surges(lived(runs(3)), 15_000, for_minutes=1)
+
+
+def test_a_bursty_job_may_come_with_as_much_as_in_its_bursts() -> None:
+    """Every tenth minute of its runs has six times the others', so means of a few minutes are twice that of the run."""
+    burst = ([minute(3_000)] * 9 + [minute(18_000)]) * 6
+    habits = lived(([minute(50)] * BETWEEN + burst) * 3 + [minute(50)] * BETWEEN)
+    assert max(run.mean for run in habits.known["job"].runs) < 5_000
+    assert surges(habits, 9_000, for_minutes=12)
+    assert not surges(habits, 25_000, for_minutes=12)
 
 
 def test_one_large_run_among_small_ones_makes_no_habit_of_its_size() -> None:

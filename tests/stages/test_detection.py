@@ -60,6 +60,7 @@ def test_one_judged_per_window_after_its_anomalies_with_ids_of_their_own() -> No
     [
         (Incident("error_burst", 40, 8, 0.3), {"error_rate/counts", "error_rate/limit"}),
         (Incident("latency_spike", 40, 8, 4.0), {"duration_us_p50/arima", "duration_us_p50/cusum"}),
+        (Incident("latency_spike", 40, 8, 1.3), {"us_per_output_token/pace"}),
         (Incident("traffic_drop", 40, 8, 0.1), {"requests/arima", "tokens_per_s/arima", "cost_microusd/arima"}),
         (Incident("token_surge", 40, 8, 6.0), {"tokens_per_s/arima", "tokens_per_s/organisation"}),
         (Incident("region_failure", 40, 8, 0.3), {"error_rate/part", "error_rate_elsewhere/elsewhere"}),
@@ -95,6 +96,30 @@ def test_the_way_back_from_a_surge_that_was_accepted_is_no_anomaly(left: float, 
     assert any("requests/arima" in found(one) for one in judged[60:80])
     assert not any("requests/arima" in found(one) for one in judged[130:150])
     assert any("requests/arima" in found(one) for one in judged[150:]) == expected
+
+
+def test_a_forecast_that_still_follows_a_surge_finds_no_drop() -> None:
+    """Three times the traffic for 25 minutes, then two thirds of what it was: after some minutes that is how it is."""
+    surge, after = Incident("traffic_drop", 60, 25, 3.0), Incident("traffic_drop", 85, 40, 0.65)
+    judged = judgements(stepped(windows(10, 125, (surge, after))))
+    assert not any("requests/arima" in found(one) for one in judged[88:])
+
+
+def test_longer_answers_are_no_slow_service() -> None:
+    """The same change of the median, of the service and of what is asked of it."""
+    slower, longer = Incident("latency_spike", 60, 20, 2.0), Incident("longer_answers", 60, 20, 2.2)
+    for incident, expected in ((slower, True), (longer, False)):
+        judged = judgements(stepped(windows(9, 80, (incident,))))
+        before, during = (
+            quantile([one.window.duration_us_p50 or 0 for one in part]) for part in (judged[30:60], judged[60:])
+        )
+        assert during > 1.8 * before
+        latencies = {one.metric for each in judged[60:] for one in each.anomalies if "duration" in one.metric}
+        assert bool(latencies) == expected
+
+
+def quantile(values: Sequence[int]) -> int:
+    return sorted(values)[len(values) // 2]
 
 
 def test_a_level_that_lasts_is_accepted() -> None:
@@ -143,6 +168,15 @@ def test_maintenance_is_recorded_and_suppressed(model: str, suppressed: bool) ->
     assert all("error_rate/limit" in found(one) for one in judged[40:48])
     assert [bool(one.suppressed) for one in judged[39:45]] == [False, *[suppressed] * 4, False]
     assert not suppressed or "new racks" in judged[41].suppressed
+
+
+def test_a_maintenance_teaches_nothing_of_what_is_usual() -> None:
+    """An hour of planned work on a fifth of the traffic, then all of it: an anomaly if that hour were learnt."""
+    judged = judgements(
+        stepped([maintenance("m-large", 60, 120), *windows(15, 160, (Incident("traffic_drop", 60, 60, 0.2),))])
+    )
+    assert all(one.suppressed and one.anomalies for one in judged[61:120])
+    assert not any(one.anomalies for one in judged[120:140])
 
 
 def test_after_the_observation_of_a_deployment_only_what_came_after_it_counts() -> None:
@@ -284,13 +318,23 @@ def sudden_in(counts: Sequence[tuple[int, int, int]], before: Sequence[Any] = ()
     [
         ([(0, 50, 0)] * 3, "requests", 10),
         ([(20, 50, 0), (0, 30, 0)], "requests", 20),
+        ([(7, 50, 0)] * 3, "requests", 20),
         ([(50, 0, 0)] * 3, "completions", 10),
         ([(50, 50, 50)] * 3, "error_rate", 10),
         ([(50, 50, 15)] * 3, "error_rate", 10),
         ([(50, 50, 5)] * 9, "error_rate", 20),
         ([(50, 50, 2)] * 12, "error_rate", 50),
     ],
-    ids=["outage", "outage, begun within", "hang", "storm", "storm of 30 %", "ten percent", "four percent"],
+    ids=[
+        "outage",
+        "outage, begun within",
+        "a seventh left",
+        "hang",
+        "storm",
+        "storm of 30 %",
+        "ten percent",
+        "four percent",
+    ],
 )
 def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int]], metric: str, seconds: int) -> None:
     at, first = sudden_in(counts)[0]
@@ -307,8 +351,9 @@ def test_hard_failures_are_found_within_seconds(counts: list[tuple[int, int, int
         [(50, 50, 3)] * 2 + [(50, 50, 0)] * 12,
         [(200, 200, 0)] * 12 + [(50, 50, 0)] * 12,
         [(50, 50, 1)] * 12,
+        [(7, 50, 0), (30, 30, 0)],
     ],
-    ids=["usual", "half the traffic", "six errors", "back from a surge", "two percent of errors"],
+    ids=["usual", "half the traffic", "six errors", "back from a surge", "two percent of errors", "a lost slice"],
 )
 def test_what_is_no_hard_failure_is_left_to_the_minutes(counts: list[tuple[int, int, int]]) -> None:
     assert sudden_in(counts) == []

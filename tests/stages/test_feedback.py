@@ -271,10 +271,28 @@ def test_a_fall_after_a_launch(minute: int, factor: float, severity: str) -> Non
     assert alert.severity == severity
 
 
-def test_errors_and_latency_during_a_launch_are_judged_as_ever() -> None:
+def test_errors_and_hard_limits_during_a_launch_are_judged_as_ever() -> None:
     line = Line()
     line.launch(factor=5.0, **between(0, 60))
     assert [alert.severity for alert in line.windows("EE" + QUIET + "XX")] == ["warning", "warning", "critical"]
+
+
+@pytest.mark.parametrize(
+    ("letters", "factor", "kind"),
+    [
+        ("sss", 2.0, "announced_change"),  # a token takes 1.3 times as long, √2 is what twice the load may cost
+        ("sss", 1.5, "latency_spike"),
+        ("xxx", 4.0, "announced_change"),  # a median of 1.5 times the upper end of what is usual
+        ("xxx", 2.0, "latency_spike"),
+        ("sssff", 2.0, "announced_change"),  # and p99s that are far out beside it
+    ],
+)
+def test_a_busier_service_is_a_slower_one(letters: str, factor: float, kind: str) -> None:
+    line = Line()
+    line.launch(factor=factor, **between(0, 60))
+    (alert,) = line.windows(letters)
+    assert alert.kind == kind
+    assert alert.severity == "info" or kind != "announced_change"
 
 
 def test_a_launch_that_is_outgrown_becomes_a_surge() -> None:

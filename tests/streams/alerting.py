@@ -6,6 +6,8 @@ d  half of the traffic gone                        t  one organisation's tokens 
 p  latency, p50 and PELT's break only              c  a rare combination, two metrics moved, none that leads
 a  few errors, for long
 r  one region fails     m  like x, in maintenance     w  the first token takes longer, the whole answer not half as long
+s  a token takes longer, and so do answers           f  p99s alone, of the answer and of its first token
+o  only a token takes longer
 
 and what the fast path found, 20 s into a minute:
 !  requests stopped   ?  half of the answers failed   %  answers stopped   *  nearly all answers failed   &  ! and *
@@ -52,6 +54,9 @@ LETTERS: dict[str, tuple[Finding, ...]] = {
     "p": (P50,),
     "c": (COMBINED, ("tokens_per_s", "arima", 900.0, 3000.0), ("duration_us_p50", "arima", 1e6, 4e6)),
     "m": (P50, FIRST),
+    "s": (("us_per_output_token", "pace", 39e3, 30e3), ("duration_us_p50", "arima", 5.2e6, 4e6)),
+    "f": (P99, FIRST),
+    "o": (("us_per_output_token", "pace", 50e3, 30e3),),
     "w": (FIRST, ("duration_us_p50", "arima", 2e6, 4e6)),
 }
 

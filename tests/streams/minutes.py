@@ -20,7 +20,7 @@ NAMED_MAX = 8
 
 @dataclass(frozen=True)
 class Incident:
-    """`strength`: error share; latency factor; share of traffic left; token factor; growth a minute."""
+    """`strength`: error share; latency factor; share of traffic left; token factor; growth a minute; length factor."""
 
     kind: str
     start: int
@@ -63,7 +63,7 @@ def _window(rng: np.random.Generator, minute: int, load: float, active: list[Inc
     shares = 1 / np.arange(1, ORGANISATIONS + 1) ** 0.8
     owner = rng.choice(ORGANISATIONS, requests, p=shares / shares.sum())
     prompt = rng.lognormal(6.5, 1.0, requests)
-    answer = rng.lognormal(5.0, 0.7, requests)
+    answer = rng.lognormal(5.0, 0.7, requests) * strength.get("longer_answers", 1.0)
     for incident in active:
         if incident.kind == "token_surge":
             prompt[owner == incident.organisation] *= incident.strength
@@ -80,7 +80,7 @@ def _window(rng: np.random.Generator, minute: int, load: float, active: list[Inc
     failed = rng.random(requests) < np.maximum(failing, strength.get("error_burst", 0.005))
     answer[failed] = 0
     duration[failed], first[failed] = first[failed], first[failed]
-    return _summed(minute, model, requests, owner, prompt, answer, first[~failed], duration[~failed], failed)
+    return _summed(minute, model, requests, owner, prompt, answer, first, duration, failed)
 
 
 def _summed(
@@ -100,6 +100,8 @@ def _summed(
     errors = int(failed.sum())
     of_region = np.bincount(owner % len(REGIONS), minlength=len(REGIONS)).tolist()
     failed_of = np.bincount(owner[failed] % len(REGIONS), minlength=len(REGIONS)).tolist()
+    of_region_us = np.bincount(owner % len(REGIONS), weights=duration * ~failed, minlength=len(REGIONS)).tolist()
+    first, duration = first[~failed], duration[~failed]
     top = np.argsort(-by_owner, kind="stable")[:NAMED_MAX]
 
     def quantile(values: np.ndarray, q: float) -> int | None:
@@ -125,8 +127,8 @@ def _summed(
         duration_us_p50=quantile(duration, 0.5),
         duration_us_p99=quantile(duration, 0.99),
         parts=[
-            Part("region", name, requests=n, completions=n, errors=bad)
-            for name, n, bad in zip(REGIONS, of_region, failed_of, strict=True)
+            Part("region", name, requests=n, completions=n, errors=bad, duration_us=round(spent_us))
+            for name, n, bad, spent_us in zip(REGIONS, of_region, failed_of, of_region_us, strict=True)
             if n
         ],
         top_organisations=[OrganisationTokens(f"org-{i:02d}", int(by_owner[i])) for i in top if by_owner[i] > 0],

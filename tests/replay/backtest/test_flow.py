@@ -216,7 +216,7 @@ def test_two_configurations_side_by_side(recorded: Path, truth: list[Label], fou
         ("alerting.windows_of", 5, 14),
         ("alerting.hard_min", 2, 14),
         ("alerting.hard_of", 3, 14),
-        ("alerting.one_window", 6.0, 999.0),
+        ("alerting.one_window", 5.0, 999.0),
         ("alerting.two_windows", 5.0, 999.0),
     ]
     assert (changes.found_by_both, len(changes.found_only_by_a), len(changes.found_only_by_b)) == (0, 1, 0)
