@@ -34,9 +34,9 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.judging.fading import MEAN_DEVIATION_TO_SIGMA
 from topics.records import MetricWindow
 
-MEAN_DEVIATION_TO_SIGMA = math.sqrt(math.pi / 2)
 LOG_2 = math.log(2.0)
 
 

@@ -36,8 +36,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from detectors.base import squash
-
-MEAN_DEVIATION_TO_SIGMA = math.sqrt(math.pi / 2)
+from pipeline.judging.fading import MEAN_DEVIATION_TO_SIGMA, Usual, take_in
 
 
 class PaceParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,12 +54,9 @@ class PaceParams(Struct, frozen=True, forbid_unknown_fields=True):
     answers_min: int = 10
 
 
-class Pace(Struct, tag="pace"):
+class Pace(Usual, tag="pace"):
     """Of one model: fading means of ln(µs a token), of one answer's deviation from it, and that of the last windows."""
 
-    learned: int = 0
-    mean: float = 0.0
-    deviation: float = 0.0
     recent: float = 0.0
 
 
@@ -110,14 +106,8 @@ def learn(state: Pace, sample: Sample, params: PaceParams) -> None:
     if r is None:
         return
     state.recent = _recent(state, r, params)
-    if state.learned >= params.ready_after:
-        reach = params.sigmas * _sigma(state, sample.answers, params)
-        r = min(max(r, state.mean - reach), state.mean + reach)
-    weight = max(1.0 - 0.5 ** (1.0 / params.half_life), 1.0 / (state.learned + 1))
-    off = r - state.mean if state.learned else 0.0
-    state.mean = state.mean + weight * off if state.learned else r
-    state.deviation += weight * (abs(off) * math.sqrt(sample.answers) - state.deviation)
-    state.learned += 1
+    reach = params.sigmas * _sigma(state, sample.answers, params) if state.learned >= params.ready_after else math.inf
+    take_in(state, r, params.half_life, reach, math.sqrt(sample.answers))
 
 
 def _log(sample: Sample, params: PaceParams) -> float | None:

@@ -20,8 +20,7 @@ import math
 from msgspec import Struct
 
 from detectors.base import squash
-
-MEAN_DEVIATION_TO_SIGMA = math.sqrt(math.pi / 2)
+from pipeline.judging.fading import MEAN_DEVIATION_TO_SIGMA, Usual, take_in
 
 
 class PriceParams(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,12 +34,8 @@ class PriceParams(Struct, frozen=True, forbid_unknown_fields=True):
     tokens_min: int = 5_000
 
 
-class Price(Struct, tag="price"):
+class Price(Usual, tag="price"):
     """Of one model: mean and mean absolute deviation of ln(cost / tokens)."""
-
-    learned: int = 0
-    mean: float = 0.0
-    deviation: float = 0.0
 
 
 class Dear(Struct, frozen=True):
@@ -67,15 +62,8 @@ def learn(state: Price, cost: int, tokens: int, params: PriceParams) -> None:
     """Take a window in."""
     if tokens < params.tokens_min or cost < 1:
         return
-    r = math.log(cost / tokens)
-    if state.learned >= params.ready_after:
-        reach = params.sigmas * _sigma(state, params)
-        r = min(max(r, state.mean - reach), state.mean + reach)
-    weight = max(1.0 - 0.5 ** (1.0 / params.half_life), 1.0 / (state.learned + 1))
-    off = r - state.mean if state.learned else 0.0
-    state.mean = state.mean + weight * off if state.learned else r
-    state.deviation += weight * (abs(off) - state.deviation)
-    state.learned += 1
+    reach = params.sigmas * _sigma(state, params) if state.learned >= params.ready_after else math.inf
+    take_in(state, math.log(cost / tokens), params.half_life, reach)
 
 
 def _sigma(state: Price, params: PriceParams) -> float:
