@@ -148,6 +148,7 @@ class Rules:
         """The tier of an account that completions opened: all is as if it had been known from the first of them on.
 
         So an organisation that was forgotten in the meantime, and with it the tier, is not told from one that was not.
+        A checkpoint of an earlier version has no `unclaimed`: then what is missing counts as spent at its last event.
         """
         charges = account.unclaimed or [(account.time_us, self.limits[None].capacity_tokens - account.tokens)]
         account.tier, account.gate, account.unclaimed = tier, None, None

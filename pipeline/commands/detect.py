@@ -3,13 +3,15 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Annotated, Protocol
 
 import typer
+from rich.console import Console
 from rich.progress import Progress
 
-from pipeline.commands.shared import TASK, UserError, console, opened_input, opened_output, progress_bar, size_bytes
+from pipeline.commands.shared import TASK, UserError, opened_input, opened_output, progress_bar, size_bytes
 from topics.moments import number as parsed_number
 from topics.moments import time_us
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 ADDED = ("score", "anomaly")
 DRIFT_COLUMN = "drift"
-DRIFTS_TOLD_MAX = 20
 ROWS_A_REPORT = 1_000
 FIELD_CHARACTERS_MAX = 1_000_000
 
@@ -106,10 +107,7 @@ def detect(
     csv.field_size_limit(FIELD_CHARACTERS_MAX)
     with opened_input(file) as source, progress_bar(f"judging {file}", size_bytes(file), "rows") as progress:
         reader = csv.reader(_lines(source, progress))
-        found: list[tuple[int, Drift]] = []
-        rows = judged_rows(
-            reader, time_column, value_column, drift_column, lambda line, drift: found.append((line, drift))
-        )
+        rows = judged_rows(reader, time_column, value_column, drift_column, partial(_tell, progress.console))
         try:
             header = next(rows)  # before the output is opened, so that a wrong column name leaves it untouched
             with opened_output(output, file) as target:
@@ -118,16 +116,11 @@ def detect(
             raise UserError(f"{file} line {reader.line_num + 1} is not UTF-8: convert the file first") from error
         except csv.Error as error:
             raise UserError(f"{file} line {reader.line_num}: {error}") from error
-    _tell(found)
 
 
-def _tell(found: "list[tuple[int, Drift]]") -> None:
-    """The drifts, a line each, beside the output and not in it."""
-    out = console(stderr=True)
-    for line, drift in found[:DRIFTS_TOLD_MAX]:
-        out.print(f"for review, line {line}: {drift.sentence}", markup=False)
-    if len(found) > DRIFTS_TOLD_MAX:
-        out.print(f"for review: {len(found) - DRIFTS_TOLD_MAX} more drifts (--drift-column marks all)", markup=False)
+def _tell(out: Console, line: int, drift: "Drift") -> None:
+    """At once, for a stream may never end; beside the output and not in it."""
+    out.print(f"for review, line {line}: {drift.sentence}", markup=False)
 
 
 def _lines(source: IO[bytes], progress: Progress) -> Iterator[str]:

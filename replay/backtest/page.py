@@ -324,7 +324,8 @@ def _listed(each: Shown, places: dict[str, int], listed_max: int) -> str:
     counts = f"{len(each.events):,} events, {len(each.a):,} alerts" + (
         f", {len(each.b):,} of B" if each.b is not None else ""
     )
-    counts += f", {len(each.drifts):,} drifts for review" if each.drifts else ""
+    if each.drifts:
+        counts += f", {len(each.drifts):,} drift{'' if len(each.drifts) == 1 else 's'} for review"
     cells = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
     cut = max(len(each.events), len(each.a), len(each.b or []), len(each.drifts)) > listed_max
     note = f'<p class="note">The first {listed_max} of each; all are in backtest.json.</p>' if cut else ""

@@ -2,6 +2,8 @@ import csv
 import gzip
 import io
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -129,6 +131,16 @@ def test_drift_is_told_beside_the_output_and_marked_when_asked_for(tmp_path, tid
     assert row > 13 * 288 + 100
     assert told[0].startswith(f"for review, line {row + 2}: ")
     assert [line.rpartition(",")[0] for line in marked.out.splitlines()] == plain.out.splitlines()
+
+
+def test_a_drift_is_told_while_the_stream_goes_on():
+    command = [sys.executable, "-m", "pipeline", "detect", "-"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as running:
+        running.stdin.write("\n".join(["timestamp,value", *changed()]) + "\n")
+        running.stdin.flush()  # and not closed
+        assert running.stderr.readline().startswith("for review, line ")
+        running.kill()
 
 
 def test_a_steady_series_has_no_drift(tmp_path, tidegate):
