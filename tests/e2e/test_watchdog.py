@@ -1,6 +1,5 @@
 """A worker whose partition is never fetched again, whose commits stand still or who is never given partitions, says so
-and starts anew; one whose
-fetches get lost on the way fetches again."""
+and starts anew; one whose fetches get lost on the way fetches again."""
 
 import asyncio
 import contextlib
