@@ -133,19 +133,25 @@ class Chain:
         self._seen.put(source, coordinate)
         return True
 
-    def snapshot(self) -> list[Item]:
-        """Everything changed since the last snapshot; together with `position` it is a checkpoint."""
-        return [
-            (f"{name}|{key}", None if value is None else _encode(value))
-            for name, state in self._all_states()
-            for key, value in state.take_dirty()
-        ]
+    def changes(self) -> Iterator[Item]:
+        """What changed since it was last here; all of it, together with `position`, is a checkpoint.
+
+        What has not come out when the iteration is left counts as changed still.
+        """
+        for name, state in self._all_states():
+            for key, value in state.take_dirty():
+                yield f"{name}|{key}", None if value is None else _encode(value)
+
+    @property
+    def changed(self) -> int:
+        """How many keys `changes` would give."""
+        return sum(len(state.dirty) for _, state in self._all_states())
 
     def restore(self, values: Mapping[str, bytes], position: int, forgetting: bool = False) -> None:
-        """Become what the snapshots of an earlier process, laid over each other, say.
+        """Become what the checkpoints of an earlier process, laid over each other, say.
 
         A stage whose state another version wrote, and this one cannot read: StateError; or, when `forgetting`, that
-        stage begins with nothing and the next snapshot drops what there was.
+        stage begins with nothing and the next checkpoint drops what there was.
         """
         self.position = position
         states = dict(self._all_states())

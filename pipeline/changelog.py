@@ -10,7 +10,7 @@ minutes for a million keys (docs/decisions/0006).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from topics.table import RECORD_BYTES_MAX
 
 POSITION = b"position"
 BATCH_BYTES_MAX = 1024 * 1024
+ITEMS_AT_ONCE_MAX = 256  # are put into a batch before others have their turn
 FETCH_BYTES_MAX = 16 * 1024 * 1024
 TRANSACTION_MS_MAX = 30_000
 FETCH_S_MAX = 1.0
@@ -69,24 +70,26 @@ class Changelog:
         position = _decode_position(latest.pop(POSITION)) if POSITION in latest else -1
         return {key.decode(): raw for key, raw in latest.items()}, position
 
-    async def write(self, changed: Sequence[Item], position: int) -> None:
+    async def write(self, changed: Collection[Item], position: int) -> None:
         """A checkpoint: what changed since the one before, and the offset that it stands for. Raises FencedError."""
         assert self._producer is not None, "open() comes first"
         try:
             await self._producer.begin_transaction()
             sent = [
                 await self._producer.send_batch(batch, self._place.topic, partition=self._place.partition)
-                for batch in self._batches([*changed, (POSITION.decode(), _encode(position))])
+                for batch in await self._batches([*changed, (POSITION.decode(), _encode(position))])
             ]
             await asyncio.gather(*sent)  # first: aiokafka would commit what did arrive when a part has failed
             await self._producer.commit_transaction()
         except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber) as error:
             raise FencedError(f"{self._place.topic}/{self._place.partition}: another process holds it now") from error
 
-    def _batches(self, items: Sequence[Item]) -> list[Any]:
+    async def _batches(self, items: Collection[Item]) -> list[Any]:
         assert self._producer is not None
         batches = [self._producer.create_batch()]
-        for key, raw in items:
+        for number, (key, raw) in enumerate(items):
+            if number % ITEMS_AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
             if batches[-1].append(timestamp=None, key=key.encode(), value=raw) is None:
                 batches.append(self._producer.create_batch())
                 batches[-1].append(timestamp=None, key=key.encode(), value=raw)

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import CorruptRecordException
 
+AHEAD_RECORDS_MIN = 2_048
+"""After a poll that found fewer, nothing is fetched until the next: what had been fetched ahead would be old by then,
+and what came since would need another fetch. After one that found more, fetching goes on beside the processing."""
+
 
 class Fetched(NamedTuple):
     """Records of one partition in order, each with `offset`, `timestamp` (ms), `key` and `value`.
@@ -25,6 +29,7 @@ class Fetched(NamedTuple):
 
 def unpack(found: Any) -> Fetched:
     """All records of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
+    found._records_iterator = None  # refers back, and what was fetched would lie about until the collector comes
     records: list[Any] = []
     first = next_offset = found.next_fetch_offset
     while found._records.has_next():
@@ -65,6 +70,8 @@ async def fetched_records(
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
         drained = _drain(fetcher, partitions, batched, empty)
+        if not drained or sum(map(_size, drained.values())) >= AHEAD_RECORDS_MIN:
+            fetcher._notify(fetcher._wait_consume_future)
         left_s = deadline - asyncio.get_running_loop().time()
         if drained or left_s <= 0:
             return drained
@@ -107,6 +114,10 @@ def _drain(
     return drained
 
 
+def _size(found: Any) -> int:
+    return len(found.records if type(found) is Fetched else found)
+
+
 def _with_what_was_empty(found: Fetched, tp: Any, empty: dict[Any, range]) -> Fetched:
     """What was read before without finding a record is covered by the next that holds one."""
     before = empty.pop(tp, range(0))
@@ -128,6 +139,5 @@ async def seek_to_committed(consumer: Any) -> Any:
 
 
 def _done_with(fetcher: Any, tp: Any) -> None:
-    """The fetcher may ask for the next records of this partition."""
+    """The fetcher may ask for the next records of this partition, as soon as it is woken."""
     del fetcher._records[tp]
-    fetcher._notify(fetcher._wait_consume_future)

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from pipeline.chain import Chain, Item
@@ -15,6 +15,9 @@ from pipeline.stage import Output
 STEP_RECORDS_MAX = 512  # at once through all stages, so that what one leaves is in the processor's cache for the next
 UNACKNOWLEDGED_BATCHES_MAX = 4_096
 DIRTY_KEYS_MAX = 200_000  # more changed keys than this are not left for the next interval
+ENCODE_S_MAX = 0.0005  # without a step between
+ENCODE_SHARE = 0.1  # of the time, while a checkpoint is being made at leisure
+LEFT_KEYS_MAX = 64  # are encoded with the position
 
 
 class Delivered(Protocol):
@@ -26,7 +29,7 @@ class Delivered(Protocol):
 class Writes(Protocol):
     """Where checkpoints go: pipeline.changelog.Changelog."""
 
-    async def write(self, changed: Sequence[Item], position: int) -> None:
+    async def write(self, changed: Collection[Item], position: int) -> None:
         """All of it, or nothing."""
         ...
 
@@ -67,6 +70,7 @@ class Lane:
         self._changelog = changelog
         self._unacknowledged: list[asyncio.Future[Any]] = []
         self._processed: list[Delivered] = []
+        self._encoded: dict[str, bytes | None] = {}  # for the next checkpoint
         self._stepping = asyncio.Lock()  # a snapshot may not fall between a step and the hand-over of its outputs
         self._checkpointing = asyncio.Lock()
 
@@ -85,7 +89,7 @@ class Lane:
                 await self._step(fresh)
             self._processed.append(delivered)
             self._wanted = max(self._wanted, self.chain.position + 1, records.covers.stop if records.covers else 0)
-        if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self._dirty() > DIRTY_KEYS_MAX:
+        if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self.chain.changed > DIRTY_KEYS_MAX:
             await self.checkpoint()
         return len(fresh.offsets)
 
@@ -109,26 +113,27 @@ class Lane:
         self.time_us = _last_time_us(batch.events) or self.time_us
         return dead + self.chain.step(batch, records.offsets[-1])
 
-    def _dirty(self) -> int:
-        return sum(len(state.dirty) for state in self.chain.states.values())
-
-    async def checkpoint(self) -> float:
+    async def checkpoint(self, at_leisure: bool = False) -> float:
         """Make everything processed so far durable, in the order that makes a crash harmless.
 
+        `at_leisure`: encode most of it beforehand, so that little must stand still.
         Seconds for which nothing else could be done meanwhile.
         """
         async with self._checkpointing:
+            took_s = await self._encode_ahead() if at_leisure else 0.0
             async with self._stepping:
                 if not self._processed or self.closed:
-                    return 0.0
+                    return took_s
                 began = time.perf_counter()
                 processed, self._processed = self._processed, []
                 unacknowledged, self._unacknowledged = self._unacknowledged, []
-                changed, position = self.chain.snapshot(), self.chain.position
-            took_s = time.perf_counter() - began
+                changed, self._encoded = self._encoded, {}
+                changed.update(self.chain.changes())
+                position = self.chain.position
+                took_s += time.perf_counter() - began
             try:
                 await asyncio.gather(*unacknowledged)
-                await self._changelog.write(changed, position)
+                await self._changelog.write(changed.items(), position)
             except BaseException:
                 self.closed = True  # what was taken out of the state is written nowhere: no later checkpoint is whole
                 raise
@@ -136,6 +141,26 @@ class Lane:
             for delivered in processed:
                 delivered.ack()
             return took_s
+
+    async def _encode_ahead(self) -> float:
+        """Encode nearly all that has changed, a little at a time between steps; the seconds it took.
+
+        What changes again meanwhile is encoded again: only what is left then has to stand still.
+        """
+        took_s, due = 0.0, self.chain.changed
+        while due > LEFT_KEYS_MAX:
+            async with self._stepping:
+                if self.closed:
+                    break
+                began = time.perf_counter()
+                for key, value in self.chain.changes():
+                    self._encoded[key] = value
+                    due -= 1
+                    if time.perf_counter() - began > ENCODE_S_MAX:
+                        break
+                took_s += time.perf_counter() - began
+            await asyncio.sleep(ENCODE_S_MAX / ENCODE_SHARE)
+        return took_s
 
     async def close(self) -> None:
         """A last checkpoint; from here on this lane processes and writes nothing."""

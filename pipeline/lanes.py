@@ -14,7 +14,7 @@ from pipeline.publisher import Publisher
 from pipeline.worker_options import WorkerOptions
 from topics.table import BY_ALIAS
 
-SHARE_MAX = 0.1  # of the time, for making checkpoints
+SHARE_MAX = 0.03  # of the time, for making checkpoints
 PAUSE_S_MAX = 1.0  # between two lanes' checkpoints, however long they take
 RESTORED_AT_ONCE_MAX = 4  # each may hold a fetch of many MiB
 
@@ -63,7 +63,7 @@ class Lanes:
         """
         lanes = [lane for place in list(self._held) if (lane := self.restored(place)) is not None]
         for lane in lanes:
-            took_s = await lane.checkpoint()
+            took_s = await lane.checkpoint(at_leisure=True)
             await asyncio.sleep(max(interval_s / len(lanes), min(took_s / SHARE_MAX, PAUSE_S_MAX)))
         if not lanes:
             await asyncio.sleep(interval_s)

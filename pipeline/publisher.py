@@ -116,6 +116,11 @@ class Publisher:
             asyncio.get_running_loop().call_later(LINGER_S, self._begin_sending)
         return [open_round.sent]
 
+    async def send_now(self) -> None:
+        """Let what was published leave: nothing more is to be expected soon."""
+        if self._round is not None:
+            await self._send_round()
+
     def _begin_sending(self) -> None:
         task = asyncio.ensure_future(self._send_round())
         self._tasks.add(task)  # the loop itself would let go of it half-way

@@ -59,10 +59,10 @@ class State(Generic[V]):
             self.dirty.add(key)
 
     def take_dirty(self) -> Iterator[tuple[str, V | None]]:
-        """The changed keys with their values (None: dropped) in a stable order; they count as written from here on."""
-        changed = sorted(self.dirty)
-        self.dirty.clear()
-        return ((key, self.values.get(key)) for key in changed)
+        """The changed keys with their values (None: dropped); each counts as written from the moment it comes out."""
+        while self.dirty:
+            key = self.dirty.pop()
+            yield key, self.values.get(key)
 
 
 class Stage(Protocol):

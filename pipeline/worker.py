@@ -74,6 +74,8 @@ class Worker:
             async for event in stream.noack().events():
                 try:
                     await self._handle((source, event.message.partition), event)
+                    if stream.channel.queue.empty() and not cast(BatchConsumer, self.app.consumer).in_hand:
+                        await self.publisher.send_now()
                 except Exception as error:  # Faust would start the agent again and go on behind the lost batch
                     await self._crash(f"{source}: a batch failed", error)
                     raise

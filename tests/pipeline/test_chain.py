@@ -78,7 +78,7 @@ def test_state_of_another_version_is_refused_or_forgotten_stage_by_stage() -> No
     chain.restore(written, position=3, forgetting=True)
     assert chain.states["detection"].values == {}
     assert chain.states["alerting"].values == {"cursor": Cursor(3, 1)}
-    assert dict(chain.snapshot()) == {"detection|filter/m": None, "detection|models": None}
+    assert dict(chain.changes()) == {"detection|filter/m": None, "detection|models": None}
 
 
 def test_an_alert_written_twice_into_the_control_log_is_heard_once() -> None:

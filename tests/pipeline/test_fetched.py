@@ -1,17 +1,20 @@
 """Reading by the record batch finds what aiokafka's own reading finds, wherever in the log it begins."""
 
 import asyncio
+import gc
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.consumer.fetcher import PartitionRecords
 
-from pipeline.fetched import fetched_records
+from pipeline.fetched import AHEAD_RECORDS_MIN, fetched_records
 from pipeline.kafka_admin import admin
 
 pytestmark = pytest.mark.broker
 
 PLACE = TopicPartition("with-aborted", 0)
+FEW = TopicPartition("few", 0)
 
 
 async def fill(address: str) -> int:
@@ -62,3 +65,65 @@ def test_from_every_offset_on_it_is_what_aiokafka_reads(broker: str) -> None:
             assert await read(broker, begin, end, by_batch=True) == expected, begin
 
     asyncio.run(run())
+
+
+def test_little_is_not_followed_by_a_fetch_until_more_is_asked_for(broker: str) -> None:
+    async def run() -> tuple[list[int], bool, list[int], bool]:
+        async with admin(broker) as client:
+            await client.create_topics([NewTopic(FEW.topic, 1, 1)])
+        async with (
+            AIOKafkaProducer(bootstrap_servers=broker) as producer,
+            AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=5_000) as consumer,
+        ):
+            consumer.assign([FEW])
+            consumer.seek(FEW, 0)
+            fetcher = consumer._fetcher
+            fetcher._prefetch_backoff = 60.0  # else it fetches anyway when nobody has come for 0.1 s
+
+            async def poll() -> list[int]:
+                batches = await fetched_records(fetcher, [FEW], 10.0, {FEW.topic}, {})
+                await asyncio.sleep(0.1)
+                return [record.offset for batch in batches.values() for record in batch.records]
+
+            await producer.send_and_wait(FEW.topic, b"one", partition=0)
+            little, asks_on = await poll(), bool(fetcher._in_flight)
+            for _ in range(2 * AHEAD_RECORDS_MIN):
+                await producer.send(FEW.topic, b"many", partition=0)
+            await producer.flush()
+            return little, asks_on, await poll(), bool(fetcher._in_flight)
+
+    little, asked_after_little, much, asked_after_much = asyncio.run(run())
+    assert little == [0]
+    assert not asked_after_little
+    assert much == list(range(1, 2 * AHEAD_RECORDS_MIN + 1))
+    assert asked_after_much
+
+
+def test_nothing_that_was_fetched_waits_for_the_collector(broker: str) -> None:
+    """Each answer of the broker holds up to a fetch's bytes, some hundred times a second."""
+
+    async def run() -> int:
+        async with admin(broker) as client:
+            await client.create_topics([NewTopic("dropped", 1, 1)])
+        async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+            for _ in range(5):
+                await producer.send_and_wait("dropped", b"value", partition=0)
+        place = TopicPartition("dropped", 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, max_partition_fetch_bytes=1)
+        async with consumer:
+            consumer.assign([place])
+            consumer.seek(place, 0)
+            fetches = 0
+            while await consumer.position(place) < 5:
+                fetches += len(await fetched_records(consumer._fetcher, [place], 1.0, {place.topic}, {}))
+            return fetches
+
+    gc.collect()
+    before = [found for found in gc.get_objects() if type(found) is PartitionRecords]
+    gc.disable()
+    try:
+        assert asyncio.run(run()) == 5
+        left = [found for found in gc.get_objects() if type(found) is PartitionRecords]
+    finally:
+        gc.enable()
+    assert len(left) == len(before)

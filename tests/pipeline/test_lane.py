@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from pipeline import lane as lane_module
 from pipeline.chain import Chain, check_stages
 from pipeline.changelog import Changelog
 from pipeline.flow import STAGES
 from pipeline.intake import Intake, Raw, Records
+from pipeline.kafka_admin import create_changelogs, create_topics
 from pipeline.lane import GapError, Lane
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
@@ -80,3 +82,59 @@ def test_a_delivery_that_passes_records_over_is_left_alone_until_they_came() -> 
         assert resumed._processed == [wanted, further, ahead]
 
     asyncio.run(run())
+
+
+ORGANISATIONS = 200
+
+
+def requests(first: int) -> Records:
+    """One of each organisation, at offsets from `first` on."""
+    return Records.of_rows(
+        [
+            Raw(first + number, NOW_US, changed(id=f"r-{first + number}", organisation=f"org-{number}"))
+            for number in range(ORGANISATIONS)
+        ]
+    )
+
+
+async def opened(broker: str, publisher: Publisher, topic: str) -> Lane:
+    changelog = Changelog(broker, topic, 0)
+    assert await changelog.open() == ({}, -1)
+    chain = Chain("traffic", check_stages(STAGES), Settings())
+    return Lane(chain, Intake("traffic", "quota"), publisher, 0, 1, changelog)
+
+
+@pytest.mark.broker
+def test_a_checkpoint_at_leisure_holds_what_one_at_once_would(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches come, and change again what is encoded already; one such checkpoint is called off half-way."""
+    monkeypatch.setattr(lane_module, "ENCODE_S_MAX", 0.0)  # a key at a time
+    encoded: list[int] = []
+
+    async def run() -> dict[str, tuple[dict[str, bytes], int]]:
+        await create_topics(broker, 1, 1)
+        topics = ("at-leisure", "at-once")
+        await create_changelogs(broker, dict.fromkeys(topics, 1), 1)
+        publisher = Publisher(broker)
+        await publisher.start()
+        leisurely, at_once = [await opened(broker, publisher, topic) for topic in topics]
+        for number in range(3):
+            await leisurely.handle(Batch(), requests(number * ORGANISATIONS))
+            await at_once.handle(Batch(), requests(number * ORGANISATIONS))
+            writing = asyncio.create_task(leisurely.checkpoint(at_leisure=True))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            encoded.append(len(leisurely._encoded))
+            if number == 1:
+                writing.cancel()
+        await writing
+        written = leisurely.written
+        await at_once.close()
+        await leisurely.close()
+        assert written == leisurely.written == 3 * ORGANISATIONS - 1
+        await publisher.stop()
+        return {topic: await Changelog(broker, topic, 0).open() for topic in topics}
+
+    found = asyncio.run(run())
+    assert all(0 < count < ORGANISATIONS for count in encoded)
+    assert found["at-leisure"] == found["at-once"]
+    assert len(found["at-once"][0]) > ORGANISATIONS
