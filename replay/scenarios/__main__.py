@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from pipeline.commands.shared import console
 from pipeline.settings import Settings, SettingsError, load
 from replay.event import ReplayError
 from replay.scenarios import ablation
@@ -42,13 +43,13 @@ def _do(given: argparse.Namespace) -> None:
     if given.command == "evaluate":
         evaluate(seeds(given.seeds), given.weeks, load(given.config), given.naive, given.without, given.output)
         return
-    console = Console(stderr=True)
-    with Progress(console=console) as bars:
+    told = Console(stderr=True)
+    with Progress(console=told) as bars:
         bar = bars.add_task(f"seed {given.seed}, {given.weeks} weeks", total=1.0)
         scenario = Scenario(given.seed, given.weeks)
         write(scenario, given.out, lambda share: bars.update(bar, completed=share))
         bars.update(bar, completed=1.0)
-    console.print(f"{given.out}: slices.jsonl, windows.jsonl and {len(scenario.labels)} incidents in labels.jsonl")
+    told.print(f"{given.out}: slices.jsonl, windows.jsonl and {len(scenario.labels)} incidents in labels.jsonl")
 
 
 def evaluate(
@@ -78,10 +79,10 @@ def evaluate(
         if naive:
             found[NAIVE] = [recipe.result() for recipe in recipes]
     summaries = {name: summarise(own) for name, own in found.items()}
-    show(Console(), {name: one for name, one in summaries.items() if name in (OURS, NAIVE)})
+    show(console(), {name: one for name, one in summaries.items() if name in (OURS, NAIVE)})
     if without:
-        show_without(Console(), {name: one for name, one in summaries.items() if name != NAIVE}, sampler.shares())
-    show_wrong(Console(), found[OURS])
+        show_without(console(), {name: one for name, one in summaries.items() if name != NAIVE}, sampler.shares())
+    show_wrong(console(), found[OURS])
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_bytes(
