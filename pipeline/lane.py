@@ -73,6 +73,7 @@ class Lane:
         self._encoded: dict[str, bytes | None] = {}  # for the next checkpoint
         self._stepping = asyncio.Lock()  # a snapshot may not fall between a step and the hand-over of its outputs
         self._checkpointing = asyncio.Lock()
+        self._urgent = 0  # checkpoints that wait and are not at leisure
 
     async def handle(self, delivered: Delivered, records: Records) -> int:
         """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance).
@@ -116,11 +117,18 @@ class Lane:
     async def checkpoint(self, at_leisure: bool = False) -> float:
         """Make everything processed so far durable, in the order that makes a crash harmless.
 
-        `at_leisure`: encode most of it beforehand, so that little must stand still.
+        `at_leisure`: encode most of it beforehand, so that little must stand still; until one comes that is not.
         Seconds for which nothing else could be done meanwhile.
         """
+        self._urgent += not at_leisure
+        try:
+            return await self._checkpoint()
+        finally:
+            self._urgent -= not at_leisure
+
+    async def _checkpoint(self) -> float:
         async with self._checkpointing:
-            took_s = await self._encode_ahead() if at_leisure else 0.0
+            took_s = await self._encode_ahead()
             async with self._stepping:
                 if not self._processed or self.closed:
                     return took_s
@@ -148,7 +156,7 @@ class Lane:
         What changes again meanwhile is encoded again: only what is left then has to stand still.
         """
         took_s, due = 0.0, self.chain.changed
-        while due > LEFT_KEYS_MAX:
+        while due > LEFT_KEYS_MAX and not self._urgent:
             async with self._stepping:
                 if self.closed:
                     break

@@ -98,6 +98,7 @@ class Worker:
             await lane.handle(event, event.message.value)
         except GapError as gap:
             await self._close_gap(lane, event, gap)
+        event.value = event.message.value = None  # kept until the next checkpoint, to be acknowledged: not its records
         if place[0] == "traffic":
             self._ticks.saw(place[1], lane.time_us)
 

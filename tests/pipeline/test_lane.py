@@ -105,6 +105,31 @@ async def opened(broker: str, publisher: Publisher, topic: str) -> Lane:
 
 
 @pytest.mark.broker
+def test_a_stop_does_not_wait_for_a_checkpoint_at_leisure(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "ENCODE_S_MAX", 1e-9)
+    monkeypatch.setattr(lane_module, "ENCODE_SHARE", 1e-9)  # a key a second: minutes in all
+
+    async def run() -> None:
+        await create_topics(broker, 1, 1)
+        await create_changelogs(broker, {"in-haste": 1}, 1)
+        publisher = Publisher(broker)
+        await publisher.start()
+        leisurely, batch = await opened(broker, publisher, "in-haste"), Batch()
+        await leisurely.handle(batch, requests(0))
+        writing = asyncio.create_task(leisurely.checkpoint(at_leisure=True))
+        await asyncio.sleep(0.1)
+        assert not batch.acked
+        async with asyncio.timeout(30):
+            await leisurely.close()
+            await writing
+        assert batch.acked
+        assert leisurely.written == ORGANISATIONS - 1
+        await publisher.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.broker
 def test_a_checkpoint_at_leisure_holds_what_one_at_once_would(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches come, and change again what is encoded already; one such checkpoint is called off half-way."""
     monkeypatch.setattr(lane_module, "ENCODE_S_MAX", 0.0)  # a key at a time
