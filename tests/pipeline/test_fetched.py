@@ -86,6 +86,9 @@ def test_little_is_not_followed_by_a_fetch_until_more_is_asked_for(broker: str) 
                 return [record.offset for batch in batches.values() for record in batch.records]
 
             await producer.send_and_wait(FEW.topic, b"one", partition=0)
+            while FEW not in fetcher._records:  # noqa: ASYNC110 - aiokafka tells of it by no event
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the fetcher has seen that the answer lies there: from now on it waits
             little, asks_on = await poll(), bool(fetcher._in_flight)
             for _ in range(2 * AHEAD_RECORDS_MIN):
                 await producer.send(FEW.topic, b"many", partition=0)

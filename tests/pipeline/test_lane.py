@@ -85,6 +85,7 @@ def test_a_delivery_that_passes_records_over_is_left_alone_until_they_came() -> 
 
 
 ORGANISATIONS = 200
+PARTITIONS = 4  # of every topic, as in other tests on the same broker
 
 
 def requests(first: int) -> Records:
@@ -110,7 +111,7 @@ def test_a_stop_does_not_wait_for_a_checkpoint_at_leisure(broker: str, monkeypat
     monkeypatch.setattr(lane_module, "ENCODE_SHARE", 1e-9)  # a key a second: minutes in all
 
     async def run() -> None:
-        await create_topics(broker, 1, 1)
+        await create_topics(broker, PARTITIONS, 1)
         await create_changelogs(broker, {"in-haste": 1}, 1)
         publisher = Publisher(broker)
         await publisher.start()
@@ -136,7 +137,7 @@ def test_a_checkpoint_at_leisure_holds_what_one_at_once_would(broker: str, monke
     encoded: list[int] = []
 
     async def run() -> dict[str, tuple[dict[str, bytes], int]]:
-        await create_topics(broker, 1, 1)
+        await create_topics(broker, PARTITIONS, 1)
         topics = ("at-leisure", "at-once")
         await create_changelogs(broker, dict.fromkeys(topics, 1), 1)
         publisher = Publisher(broker)
