@@ -175,6 +175,22 @@ def test_a_round_that_finds_no_room_is_the_last() -> None:
     assert prompts == [f"{number}" for number in range(len(prompts))]
 
 
+def test_topics_are_created_when_every_partition_takes_records(caplog: pytest.LogCaptureFixture) -> None:
+    """Else whoever sends at once is told some hundred times that a leader is none."""
+
+    async def run(address: str) -> None:
+        await create_topics(address, 64, 1)
+        publisher = Publisher(address)
+        await publisher.start()
+        topic = BY_ALIAS["traffic"].name
+        await asyncio.gather(*await publisher.send([Ready(topic, number, None, b"{}") for number in range(64)]))
+        await publisher.stop()
+
+    with temporary_broker() as started:
+        asyncio.run(run(started.address))
+    assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
+
+
 def test_a_command_says_in_one_line_what_was_not_sent() -> None:
     async def refused() -> None:
         raise PublishError("not sent, because the broker went away")
