@@ -56,6 +56,7 @@ def settle(places: Iterable[Place], rates: Mapping[str, Rates], default: Rates) 
             bound(cell.asked)
         if completions:
             measured += _count(cell, completions, rates.get(completions[0].model, default))
+            bound(cell.answered)
     add_seconds(measured)
 
 

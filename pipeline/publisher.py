@@ -140,21 +140,27 @@ class Publisher:
         asyncio.gather(*futures).add_done_callback(closing.settle)
 
     def _fill(self, batches: "_Batches", source: int, outputs: Iterable[Output]) -> None:
-        add, now_ms, alias = batches.add, int(time.time() * 1000), ""
+        now_ms, alias, target = int(time.time() * 1000), "", -1
         for output in outputs:
             if output.to != alias:
                 alias = output.to
                 name, count, encode, headers = self._way[alias]
-                places = self._places.setdefault(count, {})
+                places, target = self._places.setdefault(count, {}), -1
             key, value = output.key, encode(output.value)
-            if key == SAME_PARTITION:
-                add(name, source, None, value, now_ms, headers)
-            elif key == EVERY_PARTITION:
+            if key == EVERY_PARTITION:
                 for each in range(count):
-                    add(name, each, None, value, now_ms, headers)
-            else:
-                encoded, partition = places.get(key) or _placed(key, count, places)
-                add(name, partition, encoded, value, now_ms, headers)
+                    batches.add(name, each, None, value, now_ms, headers)
+                continue
+            before = target
+            encoded, target = (
+                (None, source) if key == SAME_PARTITION else places.get(key) or _placed(key, count, places)
+            )
+            if target != before:  # most go where the one before went
+                batch = batches.at(name, target)
+            if not batch.append(batch.records, now_ms, encoded, value, headers):
+                batch = batches.another(name, target)
+                batch.append(0, now_ms, encoded, value, headers)
+            batch.records += 1
 
     async def send(self, records: Iterable[Ready]) -> list["asyncio.Future[Any]"]:
         """Hand encoded records to the producer, in order per partition."""
@@ -208,17 +214,49 @@ class _Round:
             self.sent.set_result(None)
 
 
-class _Batches:
-    """Record batches being filled, one a partition, and those that are full.
+class _Batch:
+    """A record batch being filled, `records` so far.
 
-    Appends to the inside of aiokafka's `BatchBuilder`: its own `append` costs twice what it wraps.
+    `append` is that of the inside of aiokafka's `BatchBuilder`, whose own costs twice what it wraps: with the number
+    of records, it gives nothing when there is no room.
     """
+
+    __slots__ = ("append", "builder", "records")
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.append: Callable[..., Any] = builder._builder.append
+        self.records = 0
+
+    def closed(self) -> Any:
+        self.builder._relative_offset = self.records
+        self.builder.close()
+        return self.builder
+
+
+class _Batches:
+    """Record batches being filled, one a partition, and those that are full."""
 
     def __init__(self, new_batch: Callable[[], Any]) -> None:
         self._new_batch = new_batch
-        self._full: list[tuple[tuple[str, int], Any]] = []
-        self._open: dict[tuple[str, int], Any] = {}
-        self.records = 0
+        self._full: list[tuple[tuple[str, int], _Batch]] = []
+        self._open: dict[tuple[str, int], _Batch] = {}
+
+    @property
+    def records(self) -> int:
+        return sum(batch.records for _, batch in self._all())
+
+    def at(self, topic: str, partition: int) -> _Batch:
+        """The one that is being filled for a partition."""
+        batch = self._open.get((topic, partition))
+        if batch is None:
+            batch = self._open[topic, partition] = _Batch(self._new_batch())
+        return batch
+
+    def another(self, topic: str, partition: int) -> _Batch:
+        """A new one, since that one is full."""
+        self._full.append(((topic, partition), self._open.pop((topic, partition))))
+        return self.at(topic, partition)
 
     def add(
         self,
@@ -229,25 +267,18 @@ class _Batches:
         time_ms: int,
         headers: list[tuple[str, bytes]],
     ) -> None:
-        place = (topic, partition)
-        batch = self._open.get(place) or self._opened(place)
-        if batch._builder.append(batch._relative_offset, time_ms, key, value, headers) is None:  # no room
-            self._full.append((place, batch))
-            batch = self._opened(place)
-            batch._builder.append(0, time_ms, key, value, headers)
-        batch._relative_offset += 1
-        self.records += 1
-
-    def _opened(self, place: tuple[str, int]) -> Any:
-        batch = self._open[place] = self._new_batch()
-        return batch
+        batch = self.at(topic, partition)
+        if not batch.append(batch.records, time_ms, key, value, headers):
+            batch = self.another(topic, partition)
+            batch.append(0, time_ms, key, value, headers)
+        batch.records += 1
 
     def closed(self) -> list[tuple[tuple[str, int], Any]]:
         """All batches, in the order in which each partition must get them."""
-        batches = [*self._full, *self._open.items()]
-        for _, batch in batches:
-            batch.close()
-        return batches
+        return [(place, batch.closed()) for place, batch in self._all()]
+
+    def _all(self) -> list[tuple[tuple[str, int], _Batch]]:
+        return [*self._full, *self._open.items()]
 
 
 def _placed(key: str, partitions: int, places: dict[str, Place]) -> Place:

@@ -23,6 +23,7 @@ from pipeline.chain import StateError, sources
 from pipeline.changelog import FencedError
 from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
+from pipeline.heap import keep_freed_memory
 from pipeline.lane import GapError, Lane
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
@@ -257,10 +258,12 @@ class _App(faust.App):
 
 def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     """Run a worker until SIGINT or SIGTERM; exits the process. Faust itself tells warnings only."""
-    detectors.preload()  # seconds, at the first fit otherwise
+    if "detection" in options.stages:
+        detectors.preload()  # seconds, at the first fit otherwise
     if "safety" in options.stages:
         classifiers.preload()
     collect_rarely()
+    keep_freed_memory()
     sys.setswitchinterval(0.001)
     worker = Worker(options)
     _log_to_stderr(log_level)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cells import Cell
 from pipeline.stage import Batch, State
 from pipeline.stages.slices import Slices, SlicesParams
 from pipeline.tallies import PARTS_MAX, VALUES_MAX, merged_parts, weight_of
@@ -87,6 +89,18 @@ def test_a_dimension_with_too_many_values_names_none_and_hides_no_other() -> Non
     assert {part.dimension for part in parts} == {"organisation", "region", "tier"}
     (region,) = [part for part in parts if part.dimension == "region"]
     assert (region.requests, region.completions) == (VALUES_MAX + 1, VALUES_MAX + 1)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_dimension_with_too_many_values_is_given_up_whoever_says_them(ends: bool) -> None:
+    state: State[Any] = State()
+    for number in range(3):
+        sent = [event(ends, "eu", f"client/{number}/{n}", 1, False) for n in range(VALUES_MAX)]
+        Slices(SlicesParams()).step(state, Batch(0, 1, range(len(sent)), sent))
+    (cell,) = [value for value in state.values.values() if isinstance(value, Cell)]
+    tallies = cell.answered if ends else cell.asked
+    assert tallies.client is None
+    assert tallies.region is not None
 
 
 def test_a_window_adds_its_slices_up() -> None:
