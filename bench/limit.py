@@ -12,7 +12,8 @@ import time
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.load import TRAFFIC
-from pipeline.fetched import fetched_records
+from pipeline.fetched import fetched_records, read_in_large_pieces
+from pipeline.heap import keep_freed_memory
 from topics.codec import lines_decoder
 from topics.table import BY_ALIAS
 
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--decode", action="store_true")
     chosen = parser.parse_args()
+    keep_freed_memory()
+    read_in_large_pieces()
     cpu_s = asyncio.run(consume(chosen.broker, chosen.partitions, chosen.events, decode=chosen.decode))
     sys.stdout.write(f"{cpu_s}\n")
 

@@ -8,12 +8,24 @@ import asyncio
 from collections.abc import Collection, Container
 from typing import Any, NamedTuple
 
+from aiokafka import conn
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
 from aiokafka.errors import CorruptRecordException
 
 AHEAD_RECORDS_MIN = 2_048
 """After a poll that found fewer, nothing is fetched until the next: what had been fetched ahead would be old by then,
 and what came since would need another fetch. After one that found more, fetching goes on beside the processing."""
+
+
+READER_BYTES = 4 << 20
+"""What a connection may have read before it is taken. An answer has megabytes: with aiokafka's 64 KiB each piece of it
+stops the reading and starts it again, and at each stop and start two threads contend for the interpreter."""
+
+
+def read_in_large_pieces() -> None:
+    """For all connections that this process opens from now on."""
+    assert conn.READER_LIMIT <= READER_BYTES, "aiokafka has come to do without"
+    conn.READER_LIMIT = READER_BYTES
 
 
 class Fetched(NamedTuple):

@@ -21,6 +21,7 @@ import classifiers
 import detectors
 from pipeline.chain import StateError, sources
 from pipeline.changelog import FencedError
+from pipeline.fetched import read_in_large_pieces
 from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
 from pipeline.heap import keep_freed_memory
@@ -264,6 +265,7 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
         classifiers.preload()
     collect_rarely()
     keep_freed_memory()
+    read_in_large_pieces()
     sys.setswitchinterval(0.001)
     worker = Worker(options)
     _log_to_stderr(log_level)
