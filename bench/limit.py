@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from bench.load import TRAFFIC
 from pipeline.fetched import fetched_records, read_in_large_pieces
 from pipeline.heap import keep_freed_memory
+from pipeline.worker import PARTITION_FETCH_BYTES_MAX
 from topics.codec import lines_decoder
 from topics.table import BY_ALIAS
 
@@ -24,7 +25,9 @@ async def consume(address: str, partitions: int, events: int, *, decode: bool) -
     """Read the first `events` of the traffic topic; processor seconds, user and system, of this process."""
     places = [TopicPartition(TRAFFIC, number) for number in range(partitions)]
     decode_lines = lines_decoder(BY_ALIAS["traffic"]) if decode else None
-    consumer = AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=address, enable_auto_commit=False, max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX
+    )
     await consumer.start()
     try:
         began = time.process_time()

@@ -1,7 +1,6 @@
 """One partition of one source in a worker: its chain, and what has yet to be acknowledged on either side."""
 
 import asyncio
-import itertools
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
@@ -101,8 +100,10 @@ class Lane:
     async def _step(self, fresh: Records) -> None:
         self.busy = True
         try:
-            outputs = itertools.chain.from_iterable(map(self._outputs, fresh.parts(STEP_RECORDS_MAX)))
-            self._unacknowledged += await self._publisher.publish(self.partition, outputs)
+            for number, part in enumerate(fresh.parts(STEP_RECORDS_MAX)):
+                if number:
+                    await asyncio.sleep(0)  # a fetch may take seconds: what was published leaves meanwhile
+                self._unacknowledged += await self._publisher.publish(self.partition, self._outputs(part))
         except BaseException:
             self.closed = True  # the state is ahead of what was published: it must never be written
             raise

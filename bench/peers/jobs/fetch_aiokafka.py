@@ -15,7 +15,7 @@ async def main(events):
         bootstrap_servers=os.environ["PEER_BROKER"],
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        max_partition_fetch_bytes=1024 * 1024,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
     )
     await consumer.start()
     seen = 0
