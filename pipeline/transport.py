@@ -26,6 +26,10 @@ from pipeline.intake import Records
 FETCH_WAIT_MS_MAX = 500
 """How long the broker may hold a fetch back when nothing is new; Faust's 1,500 makes a stop as slow."""
 
+FETCH_BYTES_MAX = 16 << 20
+"""An answer, of all partitions. The heap keeps blocks up to 32 MiB (pipeline/heap.py), and one is put together in a block
+that grows."""
+
 
 class DeliveredOffsets:
     """The last offsets of the batches delivered from each partition, oldest first, until they are acknowledged.
@@ -75,6 +79,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_consumer(loop)
         consumer._isolation_level = "read_committed"  # Faust has no setting for it
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS_MAX
+        consumer._fetch_max_bytes = FETCH_BYTES_MAX
         return consumer
 
     async def seek_to_committed(self) -> Any:
