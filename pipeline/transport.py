@@ -27,8 +27,8 @@ FETCH_WAIT_MS_MAX = 500
 """How long the broker may hold a fetch back when nothing is new; Faust's 1,500 makes a stop as slow."""
 
 FETCH_BYTES_MAX = 16 << 20
-"""An answer, of all partitions. The heap keeps blocks up to 32 MiB (pipeline/heap.py), and one is put together in a block
-that grows."""
+"""An answer, of all partitions. The heap keeps blocks up to 32 MiB (pipeline/heap.py), and an answer is put together in
+one that grows."""
 
 
 class DeliveredOffsets:
