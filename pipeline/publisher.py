@@ -150,6 +150,7 @@ class Publisher:
             if key == EVERY_PARTITION:
                 for each in range(count):
                     batches.add(name, each, None, value, now_ms, headers)
+                target = -1  # the batch of the one before may be full now
                 continue
             before = target
             encoded, target = (

@@ -131,6 +131,29 @@ def test_a_stop_does_not_wait_for_a_checkpoint_at_leisure(broker: str, monkeypat
 
 
 @pytest.mark.broker
+def test_others_run_between_the_parts_of_a_large_batch(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "STEP_RECORDS_MAX", 1)
+
+    async def run() -> int:
+        await create_topics(broker, PARTITIONS, 1)
+        await create_changelogs(broker, {"in-parts": 1}, 1)
+        publisher = Publisher(broker)
+        await publisher.start()
+        at_work = await opened(broker, publisher, "in-parts")
+        handling = asyncio.ensure_future(at_work.handle(Batch(), requests(0)))
+        seen = set()
+        while not handling.done():
+            seen.add(at_work.chain.position)
+            await asyncio.sleep(0)
+        assert await handling == ORGANISATIONS
+        await at_work.close()
+        await publisher.stop()
+        return len(seen)
+
+    assert asyncio.run(run()) > ORGANISATIONS / 2
+
+
+@pytest.mark.broker
 def test_a_checkpoint_at_leisure_holds_what_one_at_once_would(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches come, and change again what is encoded already; one such checkpoint is called off half-way."""
     monkeypatch.setattr(lane_module, "ENCODE_S_MAX", 0.0)  # a key at a time

@@ -115,6 +115,22 @@ def test_a_record_larger_than_a_batch_is_a_batch(broker: str) -> None:
     assert [len(decode(r.value).prompt) for r in records if r.key == b"large"] == [1, BATCH_BYTES_MAX + 1_000, 1]
 
 
+def test_what_goes_to_every_partition_keeps_its_place(broker: str) -> None:
+    """Also where it was the one for which a batch had no room, and what follows would still fit there."""
+    lengths = (BATCH_BYTES_MAX - 20_000, 40_000, 7)
+
+    async def run() -> list[Any]:
+        await create_topics(broker, 4, 1)
+        keys = (SAME_PARTITION, EVERY_PARTITION, SAME_PARTITION)
+        outputs = [Output(0, "traffic", key, request("y" * length)) for key, length in zip(keys, lengths, strict=True)]
+        await published(broker, [outputs])
+        return (await found(broker, BY_ALIAS["traffic"].name))[1]
+
+    decode = decoder(BY_ALIAS["traffic"])
+    prompts = [value.prompt for record in asyncio.run(run()) if isinstance(value := decode(record.value), Request)]
+    assert tuple(len(prompt) for prompt in prompts if prompt.startswith("y")) == lengths
+
+
 def test_what_the_broker_refuses_is_raised_by_its_future(broker: str) -> None:
     """A record over the topic's limit: the lane that waits for it must not take it for published."""
 
