@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from bench.load import TRAFFIC
 from pipeline.fetched import fetched_records, read_in_large_pieces
 from pipeline.heap import keep_freed_memory
-from pipeline.worker import PARTITION_FETCH_BYTES_MAX
+from pipeline.transport import FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MAX
 from topics.codec import lines_decoder
 from topics.table import BY_ALIAS
 
@@ -26,7 +26,10 @@ async def consume(address: str, partitions: int, events: int, *, decode: bool) -
     places = [TopicPartition(TRAFFIC, number) for number in range(partitions)]
     decode_lines = lines_decoder(BY_ALIAS["traffic"]) if decode else None
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=address, enable_auto_commit=False, max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX
+        bootstrap_servers=address,
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
+        fetch_max_bytes=FETCH_BYTES_MAX,
     )
     await consumer.start()
     try:

@@ -26,6 +26,9 @@ from pipeline.intake import Records
 FETCH_WAIT_MS_MAX = 500
 """How long the broker may hold a fetch back when nothing is new; Faust's 1,500 makes a stop as slow."""
 
+PARTITION_FETCH_BYTES_MAX = 4 << 20
+"""A broker cuts an answer anywhere, and what it cut of the last record batch is fetched again: of Kafka's 1 MiB as much
+as half, where producers send batches of half a MiB."""
 FETCH_BYTES_MAX = 16 << 20
 """An answer, of all partitions. The heap keeps blocks up to 32 MiB (pipeline/heap.py), and an answer is put together in
 one that grows."""

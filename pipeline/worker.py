@@ -29,7 +29,7 @@ from pipeline.lane import GapError, Lane
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
 from pipeline.ticks import Ticks
-from pipeline.transport import BatchConsumer, BatchTransport
+from pipeline.transport import PARTITION_FETCH_BYTES_MAX, BatchConsumer, BatchTransport
 from pipeline.watchdog import Progress, Watchdog
 from pipeline.worker_options import WorkerOptions
 from topics.table import BY_ALIAS, BY_NAME
@@ -37,9 +37,6 @@ from topics.table import BY_ALIAS, BY_NAME
 logger = logging.getLogger("tidegate.worker")
 
 BATCHES_BUFFERED_MAX = 8  # per source, between the consumer and the agent: bounds memory when a stage is slow
-PARTITION_FETCH_BYTES_MAX = 4 << 20
-"""A broker cuts an answer anywhere, and what it cut of the last record batch is fetched again: of Kafka's 1 MiB as much
-as half, where producers send batches of half a MiB."""
 WATCHES_PER_LIMIT = 6  # how often the watchdog looks within the time after which it acts
 METADATA_MS_MAX = 10_000
 """A broker that has just come back may not know its topics yet. Who leads the group then gives nobody anything until it
