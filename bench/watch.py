@@ -6,9 +6,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
 
 from bench.load import TRAFFIC
+from pipeline.kafka_admin import group_names
 from topics.table import BY_ALIAS
 
 DECISIONS = BY_ALIAS["decisions"].name
@@ -60,12 +60,8 @@ class Watch:
         return found
 
     async def groups(self) -> list[str]:
-        """The consumer groups of Tidegate's workers; none while a broker with its first group is not ready."""
-        try:
-            found = await self._admin.list_consumer_groups()
-        except (GroupLoadInProgressError, GroupCoordinatorNotAvailableError):
-            return []
-        return [name for name, _ in found if name.startswith(GROUP)]
+        """The consumer groups of Tidegate's workers."""
+        return [name for name in await group_names(self._admin) if name.startswith(GROUP)]
 
     async def members(self) -> int:
         """How many workers share the partitions by now; 0 while a rebalance goes on."""

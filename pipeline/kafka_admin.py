@@ -10,7 +10,13 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    for_code,
+)
 
 from topics.codec import decoder, time_problem
 from topics.configuration import configuration, partition_count
@@ -131,13 +137,26 @@ async def create_changelogs(address: str, names: Mapping[str, int], replicas: in
 async def consumer_groups(address: str) -> list[str]:
     """The names of all consumer groups that the cluster remembers."""
     async with admin(address) as client:
-        return sorted(name for name, _ in await client.list_consumer_groups())
+        return await group_names(client)
+
+
+async def group_names(client: AIOKafkaAdminClient) -> list[str]:
+    """The names of all consumer groups. A broker that has just started, or is given its first group, loads them first:
+    GroupLoadInProgressError or GroupCoordinatorNotAvailableError only when it has not done so in READY_WAIT_S."""
+    deadline = asyncio.get_running_loop().time() + READY_WAIT_S
+    while True:
+        try:
+            return sorted(name for name, _ in await client.list_consumer_groups())
+        except (GroupLoadInProgressError, GroupCoordinatorNotAvailableError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(VISIBLE_POLL_S)
 
 
 async def group_members(address: str) -> dict[str, int]:
     """Every consumer group that the cluster remembers, and how many members it has now."""
     async with admin(address) as client:
-        names = sorted(name for name, _ in await client.list_consumer_groups())
+        names = await group_names(client)
         described = await client.describe_consumer_groups(names) if names else []
     found = {group[1]: len(group[5]) for response in described for group in response.groups}
     return {name: found.get(name, 0) for name in names}

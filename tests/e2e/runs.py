@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.commands.board import Board
 from pipeline.commands.replaying import Plan, Ran, over_kafka
 from pipeline.intake import Raw
-from pipeline.kafka_admin import admin, create_topics, partition_counts
+from pipeline.kafka_admin import admin, create_topics, group_names, partition_counts
 from pipeline.settings import Settings
 from replay.offline import Offline
 from topics.codec import decoder
@@ -93,9 +93,7 @@ Place = tuple[str, int]
 async def committed(address: str) -> dict[str, dict[Place, int]]:
     """What every consumer group has committed: group -> (topic, partition) -> offset."""
     async with admin(address) as client:
-        found = {
-            name: await client.list_consumer_group_offsets(name) for name, _ in await client.list_consumer_groups()
-        }
+        found = {name: await client.list_consumer_group_offsets(name) for name in await group_names(client)}
     return {
         group: {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()} for group, offsets in found.items()
     }

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.kafka_admin import KafkaUnreachableError, admin, partition_counts
+from pipeline.kafka_admin import KafkaUnreachableError, admin, group_names, partition_counts
 
 FED = ("traffic", "slices", "control")
 """The logs that workers are fed from."""
@@ -73,7 +73,7 @@ async def committed(address: str) -> dict[Place, int]:
 async def _committed(address: str) -> dict[Place, int]:
     async with admin(address) as client:
         offsets: dict[Place, int] = {}
-        for group, _ in await client.list_consumer_groups():
+        for group in await group_names(client):
             for place, at in (await client.list_consumer_group_offsets(group)).items():
                 offsets[place.topic, place.partition] = at.offset
         return offsets
