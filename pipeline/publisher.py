@@ -14,7 +14,7 @@ from topics.table import BY_NAME, RECORD_BYTES_MAX
 
 BATCH_BYTES_MAX = 512 * 1024  # a single larger record still makes a batch of its own
 ROUND_RECORDS_MAX = 2_048
-LINGER_S = 0.002
+LINGER_S = 0.005
 PATIENCE_S = 30.0
 KEYS_REMEMBERED_MAX = 1_000_000
 Headers = tuple[tuple[str, bytes], ...]
