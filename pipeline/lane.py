@@ -93,6 +93,10 @@ class Lane:
             await self.checkpoint()
         return len(fresh.offsets)
 
+    def has_had(self, records: Records) -> bool:
+        """Whether all of it lies behind what the state accounts for, as after a rebalance, and none of it is new."""
+        return records.covers is not None and records.covers.stop <= self.chain.position + 1
+
     def pass_over(self, begin: int) -> None:
         """Nothing before `begin` will ever come."""
         self._wanted = begin

@@ -41,6 +41,9 @@ WATCHES_PER_LIMIT = 6  # how often the watchdog looks within the time after whic
 METADATA_MS_MAX = 10_000
 """A broker that has just come back may not know its topics yet. Who leads the group then gives nobody anything until it
 looks again, by the client's default in five minutes."""
+ANOTHER_LOG_LOOKS = 5
+ANOTHER_LOG_LOOK_S = 1.0
+"""A broker that has just come to lead a partition may not know at once how far its log goes."""
 STOP_S_MAX = 20.0  # for an orderly stop; without a broker it would never end
 
 
@@ -96,6 +99,8 @@ class Worker:
         lane = await self._lanes.at(place)
         if lane is None or not self._holds(event):  # a rebalance came while the state was read
             return
+        if lane.has_had(event.message.value):
+            await self._check_it_is_the_same_log(lane, event)
         try:
             await lane.handle(event, event.message.value)
         except GapError as gap:
@@ -103,6 +108,21 @@ class Worker:
         event.value = event.message.value = None  # kept until the next checkpoint, to be acknowledged: not its records
         if place[0] == "traffic":
             self._ticks.saw(place[1], lane.time_us)
+
+    async def _check_it_is_the_same_log(self, lane: Lane, event: Any) -> None:
+        """StateError where the log ends before what the state accounts for: all that comes would be taken for repeated,
+        and passed over without a word. A log that has outgrown the former one cannot be told from it."""
+        tp, position = event.message.tp, lane.chain.position
+        for _ in range(ANOTHER_LOG_LOOKS):
+            end = (await self.app.consumer.highwaters(tp))[tp]
+            if end > position or not self._holds(event):
+                return
+            await asyncio.sleep(ANOTHER_LOG_LOOK_S)
+        raise StateError(
+            f"{tp.topic}/{tp.partition} ends at offset {end}, and the state accounts for it up to {position}: the "
+            "topic was deleted and created anew, or cut. State and outputs name their events by offset, so begin anew "
+            "as a whole: stop the workers, delete all topics whose names begin with tidegate, `tidegate topics create`"
+        )
 
     async def _close_gap(self, lane: Lane, event: Any, gap: GapError) -> None:
         """Fetch again what was passed over; what the log no longer holds is named, and given up."""
