@@ -1,7 +1,8 @@
 """(d) How long a request waits for its decision at a fixed rate: see bench/open_loop.py for what is measured.
 
 The worker, the broker and the sending process share the machine's cores; the notes say what each used. Requests have
-300-character prompts and go to 8 partitions; the worker has been started and has decided before the first counts.
+300-character prompts, and completions follow them; the worker has been started and has decided before the first counts.
+Partitions are what a poll costs by: 8, as everywhere, and 2, which are enough for one worker (docs/sizing.md).
 
 The limit is the same process waiting for its own requests to come back from the broker, without a worker: one passage,
 of which a decision needs two.
@@ -10,6 +11,7 @@ of which a decision needs two.
 import asyncio
 import json
 import sys
+from itertools import product
 
 from bench.drain import recent, until
 from bench.load import Loader
@@ -28,6 +30,7 @@ LIMIT = "none"
 FLOWS = {LIMIT: "limit: once through the broker", "quota,safety": "quota and safety", "all": "whole flow"}
 SECONDS = 60.0
 PARTITIONS = 8
+PARTITIONS_FEW = 2
 AWAKE_REQUESTS = 2_000
 TARGET_RATE = 10_000
 TARGETS_MS = {"p99": 15.0, "p99.9": 50.0}
@@ -43,11 +46,11 @@ async def latency(plan: Plan) -> list[Row]:
     rows = []
     for rate in RATES:
         plan.say(f"latency at {rate:,} requests/s, once through the broker, {seconds + WARM_UP_S:.0f} s")
-        rows += _rows(LIMIT, *await once_through(rate, seconds))
-    for agents in AGENTS:
+        rows += _rows(LIMIT, PARTITIONS, *await once_through(rate, seconds))
+    for agents, partitions in product(AGENTS, (PARTITIONS, PARTITIONS_FEW)):
         for rate in RATES:
-            plan.say(f"latency at {rate:,} requests/s, {agents}, {seconds + WARM_UP_S:.0f} s")
-            rows += _rows(agents, *await measure(agents, rate, seconds))
+            plan.say(f"latency at {rate:,} requests/s, {agents}, {partitions} partitions, {seconds + WARM_UP_S:.0f} s")
+            rows += _rows(agents, partitions, *await measure(agents, rate, seconds, partitions))
     return rows
 
 
@@ -56,28 +59,28 @@ async def once_through(rate: int, seconds: float) -> tuple[Latency, Shares]:
     with temporary_broker() as broker:
         await create_topics(broker.address, PARTITIONS, 1)
         before = moment([], broker.pid)
-        found = await _sender(broker.address, rate, seconds, "traffic")
+        found = await _sender(broker.address, rate, seconds, PARTITIONS, "traffic")
         return found, moment([], broker.pid).shares_since(before)
 
 
-async def measure(agents: str, rate: int, seconds: float) -> tuple[Latency, Shares]:
+async def measure(agents: str, rate: int, seconds: float, partitions: int = PARTITIONS) -> tuple[Latency, Shares]:
     """One worker on a fresh broker."""
     with temporary_broker() as broker:
-        await create_topics(broker.address, PARTITIONS, 1)
+        await create_topics(broker.address, partitions, 1)
         worker = WorkerProcess(broker.address, agents)
         try:
-            await _awake(broker.address)
+            await _awake(broker.address, partitions)
             before = moment([worker], broker.pid)
-            found = await _sender(broker.address, rate, seconds, "decisions")
+            found = await _sender(broker.address, rate, seconds, partitions, "decisions")
             return found, moment([worker], broker.pid).shares_since(before)
         finally:
             worker.kill()
 
 
-async def _awake(address: str) -> None:
+async def _awake(address: str, partitions: int) -> None:
     """Until the worker has decided a few requests in every partition: started, joined, its state opened."""
-    traffic = Traffic(AWAKE_REQUESTS, recent(AWAKE_REQUESTS, 1_000), 1_000, partitions=PARTITIONS)
-    async with Loader(address) as loader, Watch(address, PARTITIONS) as watch:
+    traffic = Traffic(AWAKE_REQUESTS, recent(AWAKE_REQUESTS, 1_000), 1_000, partitions=partitions)
+    async with Loader(address) as loader, Watch(address, partitions) as watch:
         await loader.send(records(traffic))
         await until(lambda: _decided(watch, AWAKE_REQUESTS), "the worker did not begin")
 
@@ -86,8 +89,8 @@ async def _decided(watch: Watch, wanted: int) -> bool | None:
     return True if await watch.decided() >= wanted else None
 
 
-async def _sender(address: str, rate: int, seconds: float, watched: str) -> Latency:
-    where = ("--broker", address, "--partitions", str(PARTITIONS), "--watch", watched)
+async def _sender(address: str, rate: int, seconds: float, partitions: int, watched: str) -> Latency:
+    where = ("--broker", address, "--partitions", str(partitions), "--watch", watched)
     options = (*where, "--rate", str(rate), "--seconds", str(seconds))
     command = (sys.executable, "-m", "bench.open_loop", *options)
     pipe = asyncio.subprocess.PIPE
@@ -102,13 +105,13 @@ async def _sender(address: str, rate: int, seconds: float, watched: str) -> Late
     return Latency(**json.loads(said))
 
 
-def _rows(agents: str, found: Latency, shares: Shares) -> list[Row]:
+def _rows(agents: str, partitions: int, found: Latency, shares: Shares) -> list[Row]:
     named = {"p50": found.p50_ms, "p99": found.p99_ms, "p99.9": found.p999_ms}
     flow = FLOWS[agents]
     return [
         Row(
             bench="latency",
-            what=f"{found.rate:,} requests/s, {flow}, {name}",
+            what=f"{found.rate:,} requests/s, {flow}, {partitions} partitions, {name}",
             values=[value],
             unit="ms",
             target=TARGETS_MS.get(name) if found.rate == TARGET_RATE and agents != LIMIT else None,

@@ -7,6 +7,8 @@ request that was due in it: no coordinated omission. Sender and consumer share o
 With `--watch traffic` it waits for its own requests to come back: what one passage through the broker costs, without a
 worker. A decision needs two.
 
+Each request completes three seconds later: reservations that nobody ends pile up, and no gateway leaves them.
+
 What this process adds is measured too: how late it handed requests to its producer, and its own processor time. A
 figure whose sender was late is void (`is_valid`): it would tell of this process and not of Tidegate.
 """
@@ -18,15 +20,16 @@ import json
 import re
 import sys
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench.load import TRAFFIC
-from bench.traffic import CHUNK, Traffic, columns, pools, request_value
+from bench.traffic import CHUNK, COMPLETION, COMPLETION_AFTER_US, Traffic, columns, pools, request_value
 from bench.watch import DECISIONS
 
 TICK_S = 0.002
@@ -93,6 +96,7 @@ class OpenLoop:
         self._lags: list[float] = []
         self._complete = asyncio.Event()
         self._ready = _prepared(traffic)
+        self._completes_after = COMPLETION_AFTER_US * rate // 1_000_000  # so many requests later
         topic, self._requests_in = WATCHED[watched]
         self._places = [TopicPartition(topic, number) for number in range(traffic.partitions)]
 
@@ -138,16 +142,18 @@ class OpenLoop:
             await asyncio.sleep(max(0.0, TICK_S - (time.perf_counter() - now)))
 
     async def _hand_over(self, producer: Any, first: int, end: int, began_us: int) -> None:
-        """Requests `first` to `end` - 1, by the record batch of each partition."""
-        builders: dict[int, Any] = {}
+        """Requests `first` to `end` - 1 and the completions due with them, by the record batch of each partition."""
+        builders: defaultdict[int, Any] = defaultdict(producer.create_batch)
         for number in range(first, end):
             time_us = began_us + number * 1_000_000 // self._rate
-            partition, key, rest = self._ready[number % CHUNK]
-            builder = builders.get(partition)
-            if builder is None:
-                builder = builders[partition] = producer.create_batch()
-            appended = builder.append(timestamp=time_us // 1000, key=key, value=request_value(number, time_us, rest))
-            assert appended is not None, "a stall of more than BATCH_BYTES_MAX"
+            ready = self._ready[number % CHUNK]
+            values = [(ready, request_value(number, time_us, ready.rest))]
+            if (ended := number - self._completes_after) >= 0:
+                ready = self._ready[ended % CHUNK]
+                values.append((ready, COMPLETION % (ended, time_us, ready.key, *ready.completion)))
+            for ready, value in values:
+                appended = builders[ready.partition].append(timestamp=time_us // 1000, key=ready.key, value=value)
+                assert appended is not None, "a stall of more than BATCH_BYTES_MAX"
         for partition, builder in builders.items():
             builder.close()
             await producer.send_batch(builder, TRAFFIC, partition=partition)
@@ -198,12 +204,26 @@ class OpenLoop:
         )
 
 
-def _prepared(traffic: Traffic) -> list[tuple[int, bytes, bytes]]:
-    """Partition, key and what can be encoded beforehand of CHUNK requests; numbers and times make them new."""
+class Ready(NamedTuple):
+    """What can be encoded of a request beforehand, and what its completion says; numbers and times make it new."""
+
+    partition: int
+    key: bytes
+    rest: bytes
+    completion: tuple[int, ...]
+
+
+def _prepared(traffic: Traffic) -> list[Ready]:
+    """CHUNK requests."""
     made = pools(traffic.organisations, traffic.models, traffic.partitions)
     drawn = zip(*(column.tolist() for column in columns(traffic, 0, CHUNK)), strict=True)
     return [
-        (made.places[who], made.keys[who], made.rest(who, model, tokens) + made.prompt(number, salt))
+        Ready(
+            made.places[who],
+            made.keys[who],
+            made.rest(who, model, tokens) + made.prompt(number, salt),
+            (model, tokens, salt % 500, salt % 97, salt),
+        )
         for number, (who, model, tokens, salt) in enumerate(drawn)
     ]
 
