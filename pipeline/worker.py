@@ -112,8 +112,9 @@ class Worker:
     async def _check_it_is_the_same_log(self, lane: Lane, event: Any) -> None:
         """StateError where the log ends before what the state accounts for: all that comes would be taken for repeated,
         and passed over without a word. A log that has outgrown the former one cannot be told from it."""
-        tp, position, end = event.message.tp, lane.chain.position, None
+        tp, position = event.message.tp, lane.chain.position
         for _ in range(ANOTHER_LOG_LOOKS):
+            end = None
             with contextlib.suppress(KafkaError):  # a broker that does not answer now says nothing against the log
                 end = (await self.app.consumer.highwaters(tp))[tp]
             if end is None or end > position or not self._holds(event):

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 
 from pipeline.broker import temporary_broker
@@ -26,6 +27,7 @@ async def first_group(address: str, name: str) -> list[str]:
     return found
 
 
+@pytest.mark.broker
 def test_a_broker_that_is_given_its_first_group_loads_it_before_it_names_it() -> None:
     with temporary_broker() as broker:
         assert asyncio.run(first_group(broker.address, "g")) == ["g"]
