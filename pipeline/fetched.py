@@ -19,7 +19,7 @@ and what came since would need another fetch. After one that found more, fetchin
 
 READER_BYTES = 4 << 20
 """What a connection may have read before it is taken. An answer has megabytes: with aiokafka's 64 KiB each piece of it
-stops the reading and starts it again, and at each stop and start two threads contend for the interpreter."""
+stops the reading and starts it again."""
 
 
 def read_in_large_pieces() -> None:

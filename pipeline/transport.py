@@ -10,7 +10,7 @@ were aborted never come: they are no events. docs/transport.md tells the whole o
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Callable, Container, Iterable
 from typing import Any, ClassVar, cast
 
 import faust
@@ -19,8 +19,10 @@ from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
+from mode.utils.futures import maybe_async
 
 from pipeline.fetched import Fetched, fetched_records, seek_to_committed
+from pipeline.heartbeats import Membership
 from pipeline.intake import Records
 
 FETCH_WAIT_MS_MAX = 500
@@ -71,12 +73,40 @@ class DeliveredOffsets:
         return len(self._delivered[tp])
 
 
-class _Thread(driver.AIOKafkaConsumerThread):
-    """Faust's thread that fetches, but by the batch, and committed records only."""
+class _NoThread:
+    """In the place of a thread of mode's: the service runs in the loop that started it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def start(self) -> None:
+        self._serving = asyncio.ensure_future(self._service._serve())
+
+    def stop(self) -> None:
+        """Nothing to join: the service tells when it has stopped."""
+
+
+class _Fetching(driver.AIOKafkaConsumerThread):
+    """Faust's thread that fetches, but in the loop of everything else, by the batch, and committed records only.
+
+    Two threads take turns at the interpreter, and each hand-over between them waits for one: a tenth of the processor
+    time and of the latency. What Faust has a thread for, that a long step costs no heartbeat, `Heartbeats` sees to.
+    """
+
+    Worker: Any = _NoThread
+
+    def __init__(self, *args: Any, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(*args, loop=loop, thread_loop=loop, **kwargs)
         self._empty: dict[TP, range] = {}
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def _keepalive2(self) -> None:
+        """Wakes the other thread's loop; there is none."""
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Ends all tasks of the thread's loop, which here are everybody's."""
 
     def _create_consumer(self, loop: Any) -> Any:
         consumer = super()._create_consumer(loop)
@@ -88,16 +118,16 @@ class _Thread(driver.AIOKafkaConsumerThread):
     async def seek_to_committed(self) -> Any:
         return await self.call_thread(seek_to_committed, self._ensure_consumer())
 
-    async def seek_here(self, partition: TP, offset: int) -> None:
-        """Between two fetches: aiokafka's own `seek` would meet one half-way when called from the main thread."""
-        await self.call_thread(self._seek_now, partition, offset)
+    def membership(self) -> Membership | None:
+        """What this member is known by in its group; None while it is none."""
+        coordinator = self._consumer and self._consumer._coordinator
+        if not coordinator or not coordinator.member_id or coordinator.generation < 0:
+            return None
+        return Membership(coordinator.member_id, coordinator.generation)
 
     def is_rebalancing(self) -> bool:
         """Whether partitions are still to be given to this member, for the first time or anew."""
         return self._consumer is None or bool(self._consumer._subscription.reassignment_in_progress)
-
-    async def _seek_now(self, partition: TP, offset: int) -> None:
-        self._ensure_consumer().seek(partition, offset)
 
     async def _fetch_records(
         self,
@@ -136,7 +166,7 @@ class BatchConsumer(driver.Consumer):
     batched: Container[str] = ()
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _Thread(self, loop=self.loop, beacon=self.beacon)
+        return _Fetching(self, loop=self.loop, beacon=self.beacon)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -231,9 +261,6 @@ class BatchConsumer(driver.Consumer):
         self._acked_index.clear()
         await super().perform_seek()
 
-    async def _seek(self, partition: TP, offset: int) -> None:
-        await cast(_Thread, self._thread).seek_here(partition, offset)
-
     async def seek(self, partition: TP, offset: int) -> None:
         self.offsets.forget([partition])
         self._acked_index[partition].clear()
@@ -241,7 +268,11 @@ class BatchConsumer(driver.Consumer):
 
     def is_rebalancing(self) -> bool:
         """Whether this member waits for its partitions."""
-        return cast(_Thread, self._thread).is_rebalancing()
+        return cast(_Fetching, self._thread).is_rebalancing()
+
+    def membership(self) -> Membership | None:
+        """For `Heartbeats`; safe to ask from another thread."""
+        return cast(_Fetching, self._thread).membership()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)

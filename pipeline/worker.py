@@ -25,6 +25,7 @@ from pipeline.fetched import read_in_large_pieces
 from pipeline.garbage import collect_rarely
 from pipeline.group_offsets import GroupOffsets
 from pipeline.heap import keep_freed_memory
+from pipeline.heartbeats import Heartbeats
 from pipeline.lane import GapError, Lane
 from pipeline.lanes import Lanes, Place
 from pipeline.publisher import Publisher
@@ -38,6 +39,7 @@ logger = logging.getLogger("tidegate.worker")
 
 BATCHES_BUFFERED_MAX = 8  # per source, between the consumer and the agent: bounds memory when a stage is slow
 WATCHES_PER_LIMIT = 6  # how often the watchdog looks within the time after which it acts
+HEARTBEATS_PER_SESSION = 4
 METADATA_MS_MAX = 10_000
 """A broker that has just come back may not know its topics yet. Who leads the group then gives nobody anything until it
 looks again, by the client's default in five minutes."""
@@ -229,6 +231,12 @@ class Worker:
                 except Exception as error:
                     await self._crash("a tick was not sent", error)
 
+    def send_heartbeats(self) -> None:
+        """While a step takes longer than the group waits."""
+        consumer = cast(BatchConsumer, self.app.consumer)
+        interval_s = self.options.session_timeout_s / HEARTBEATS_PER_SESSION
+        Heartbeats(self.options.broker, self.options.group, consumer.membership, interval_s).start()
+
     async def watch(self) -> None:
         """Ask the broker how far the logs and the commits are; see pipeline.watchdog.
 
@@ -271,6 +279,7 @@ class _App(faust.App):
 
     async def on_start(self) -> None:
         await self.worker.start()
+        self.worker.send_heartbeats()
         self.add_future(self.worker.watch())
         await super().on_start()
 
@@ -288,7 +297,6 @@ def run(options: WorkerOptions, log_level: str = "INFO") -> None:
     collect_rarely()
     keep_freed_memory()
     read_in_large_pieces()
-    sys.setswitchinterval(0.001)
     worker = Worker(options)
     _log_to_stderr(log_level)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # tells of every batch that outlasts a timer's interval
@@ -331,7 +339,7 @@ def _faust_app(options: WorkerOptions, worker: Worker) -> faust.App:
         topic_disable_leader=True,
         topic_replication_factor=options.replicas,
         broker_session_timeout=options.session_timeout_s,
-        broker_heartbeat_interval=options.session_timeout_s / 4,
+        broker_heartbeat_interval=options.session_timeout_s / HEARTBEATS_PER_SESSION,
         broker_commit_interval=0.5,
         broker_request_timeout=30.0,
         consumer_auto_offset_reset="earliest",
