@@ -81,6 +81,7 @@ class _NoThread:
 
     def start(self) -> None:
         self._serving = asyncio.ensure_future(self._service._serve())
+        self._serving.add_done_callback(lambda served: served.cancelled() or served.exception())  # told by `crash`
 
     def stop(self) -> None:
         """Nothing to join: the service tells when it has stopped."""
