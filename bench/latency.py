@@ -1,8 +1,9 @@
 """(d) How long a request waits for its decision at a fixed rate: see bench/open_loop.py for what is measured.
 
 The worker, the broker and the sending process share the machine's cores; the notes say what each used. Requests have
-300-character prompts, and completions follow them; the worker has been started and has decided before the first counts.
-Partitions are what a poll costs by: 8, as everywhere, and 2, which are enough for one worker (docs/sizing.md).
+300-character prompts and leave as a gateway's producer would send them, within LINGER_S; completions follow them. The
+worker has been started and has decided before the first counts. Partitions are what a poll costs by: 8, as everywhere,
+and 2, which are enough for one worker (docs/sizing.md).
 
 The limit is the same process waiting for its own requests to come back from the broker, without a worker: one passage,
 of which a decision needs two.
@@ -15,7 +16,7 @@ from itertools import product
 
 from bench.drain import recent, until
 from bench.load import Loader
-from bench.open_loop import WARM_UP_S, Latency
+from bench.open_loop import LINGER_S, WARM_UP_S, Latency
 from bench.plan import Plan
 from bench.processes import ROOT, Shares, WorkerProcess, moment
 from bench.results import Row
@@ -63,7 +64,9 @@ async def once_through(rate: int, seconds: float) -> tuple[Latency, Shares]:
         return found, moment([], broker.pid).shares_since(before)
 
 
-async def measure(agents: str, rate: int, seconds: float, partitions: int = PARTITIONS) -> tuple[Latency, Shares]:
+async def measure(
+    agents: str, rate: int, seconds: float, partitions: int = PARTITIONS, linger_s: float = LINGER_S
+) -> tuple[Latency, Shares]:
     """One worker on a fresh broker."""
     with temporary_broker() as broker:
         await create_topics(broker.address, partitions, 1)
@@ -71,7 +74,7 @@ async def measure(agents: str, rate: int, seconds: float, partitions: int = PART
         try:
             await _awake(broker.address, partitions)
             before = moment([worker], broker.pid)
-            found = await _sender(broker.address, rate, seconds, partitions, "decisions")
+            found = await _sender(broker.address, rate, seconds, partitions, "decisions", linger_s)
             return found, moment([worker], broker.pid).shares_since(before)
         finally:
             worker.kill()
@@ -89,9 +92,11 @@ async def _decided(watch: Watch, wanted: int) -> bool | None:
     return True if await watch.decided() >= wanted else None
 
 
-async def _sender(address: str, rate: int, seconds: float, partitions: int, watched: str) -> Latency:
+async def _sender(
+    address: str, rate: int, seconds: float, partitions: int, watched: str, linger_s: float = LINGER_S
+) -> Latency:
     where = ("--broker", address, "--partitions", str(partitions), "--watch", watched)
-    options = (*where, "--rate", str(rate), "--seconds", str(seconds))
+    options = (*where, "--rate", str(rate), "--seconds", str(seconds), "--linger", str(linger_s))
     command = (sys.executable, "-m", "bench.open_loop", *options)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=pipe, stderr=pipe)
