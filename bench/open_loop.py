@@ -33,8 +33,8 @@ from bench.traffic import CHUNK, COMPLETION, COMPLETION_AFTER_US, Traffic, colum
 from bench.watch import DECISIONS
 
 LINGER_S = 0.005
-"""Requests that became due meanwhile go out together, which is part of the latency. Five milliseconds are the default of
-Kafka's own producer (since 4.0) and of librdkafka's."""
+"""Requests that became due meanwhile go out together, which is part of the latency. It is the default of Kafka's own
+producer (since 4.0) and of librdkafka's."""
 
 WARM_UP_S = 5.0  # sent and decided, not counted
 DRAIN_S_MAX = 30.0  # after the last request, for its decision
