@@ -46,14 +46,17 @@ class Heartbeats:
         watch.start()
 
     async def _watch(self) -> None:
-        while not self._loop.is_closed():
+        while True:
             await asyncio.sleep(self._interval_s)
             held_s = time.monotonic() - self._turned_at
+            try:
+                self._loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:  # it is closed: the process ends
+                return
             if held_s > HELD_S_MAX:
                 logger.error("the loop has been held for %.0f s: the group may give its partitions away", held_s)
-            elif held_s > 1.5 * self._interval_s:  # what was asked of the loop at the last interval, it has not done
+            elif held_s > 1.5 * self._interval_s:  # what was asked of it at the last interval, it has not done
                 await self._beat(held_s)
-            self._loop.call_soon_threadsafe(self._turn)
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()
