@@ -1,5 +1,6 @@
 """The physical limit of the windows job: a process that only fetches, or fetches and decodes, with our own transport's
-way of reading: `python -m bench.limit --broker HOST:PORT --partitions N --events N [--decode]`.
+way of reading and the settings of a worker: `python -m bench.limit --broker HOST:PORT --partitions N --events N`, and
+`--decode`.
 
 Prints the processor seconds from the first record batch to the last: what would be left if stages cost nothing.
 """
@@ -13,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.load import TRAFFIC
 from pipeline.fetched import fetched_records, read_in_large_pieces
+from pipeline.garbage import collect_rarely
 from pipeline.heap import keep_freed_memory
 from pipeline.transport import FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MAX
 from topics.codec import lines_decoder
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--decode", action="store_true")
     chosen = parser.parse_args()
+    collect_rarely()
     keep_freed_memory()
     read_in_large_pieces()
     cpu_s = asyncio.run(consume(chosen.broker, chosen.partitions, chosen.events, decode=chosen.decode))
