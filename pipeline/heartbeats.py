@@ -1,8 +1,9 @@
-"""Heartbeats of a group's member from a thread of its own, while a step holds the loop in which its consumer lives.
+"""Heartbeats of a group's member from a thread of its own, for when steps hold the loop in which its consumer lives.
 
-A client sends its heartbeats from the loop that everything runs in: held for longer than the session timeout, by a fit
-or a large batch, the group takes the member for dead and gives its partitions away. A loop that is held for
-`HELD_S_MAX` is dead, though, and then the group shall have them.
+A client sends its heartbeats from the loop that everything runs in, and one takes several turns of it: with a fit or a
+large batch in each turn they come later than the session allows, and the group takes the member for dead and gives its
+partitions away. So they are sent from here as well. A loop that is held for `HELD_S_MAX` is dead, though, and then the
+group shall have them.
 """
 
 import asyncio
@@ -13,11 +14,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 from aiokafka.protocol.group import HeartbeatRequest
 
 HELD_S_MAX = 60.0
-ANSWER_S_MAX = 1.0
+TOLD_AFTER_S = 3.0
+ELSEWHERE = (GroupCoordinatorNotAvailableError.errno, NotCoordinatorForGroupError.errno)
 
 logger = logging.getLogger("tidegate.worker")
 
@@ -38,42 +40,55 @@ class Heartbeats:
         self._membership = membership
         self._interval_s = interval_s
         self._turned_at = time.monotonic()
+        self._client: AIOKafkaClient | None = None
+        self._coordinator = 0
 
     def start(self) -> None:
         """Watch over the running loop."""
         self._loop = asyncio.get_running_loop()
-        watch = threading.Thread(target=lambda: asyncio.run(self._watch()), name="heartbeats", daemon=True)
-        watch.start()
+        threading.Thread(target=lambda: asyncio.run(self._watch()), name="heartbeats", daemon=True).start()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
-            held_s = time.monotonic() - self._turned_at
+            held_s = time.monotonic() - self._turned_at - self._interval_s
             try:
                 self._loop.call_soon_threadsafe(self._turn)
             except RuntimeError:  # it is closed: the process ends
                 return
             if held_s > HELD_S_MAX:
                 logger.error("the loop has been held for %.0f s: the group may give its partitions away", held_s)
-            elif held_s > 1.5 * self._interval_s:  # what was asked of it at the last interval, it has not done
-                await self._beat(held_s)
+                continue
+            if held_s > TOLD_AFTER_S:
+                logger.warning("the loop has been held for %.0f s", held_s)
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await self._beat()
+            except Exception as error:  # whatever it was, the next may go well, over another connection
+                logger.debug("a heartbeat was not sent: %r", error)
+                await self._close()
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()
 
-    async def _beat(self, held_s: float) -> None:
-        """Over a connection of this thread's own, opened for this: the client's belong to the loop that is held."""
+    async def _beat(self) -> None:
+        """Over a connection of this thread's own. The answer concerns the consumer, which will get the same."""
         membership = self._membership()
         if membership is None:
             return
-        client = AIOKafkaClient(bootstrap_servers=self._broker)
+        if self._client is None:
+            self._client = AIOKafkaClient(bootstrap_servers=self._broker)
+            await self._client.bootstrap()
+            self._coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group)
+        request = HeartbeatRequest(self._group, membership.generation, membership.member)
+        answer = await self._client.send(self._coordinator, request)
+        if answer.error_code in ELSEWHERE:
+            await self._close()
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                await client.bootstrap()
-                coordinator = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
-                await client.send(coordinator, HeartbeatRequest(self._group, membership.generation, membership.member))
-            logger.warning("a step has held the loop for %.1f s: its heartbeat was sent for it", held_s)
-        except (KafkaError, OSError, TimeoutError) as error:
-            logger.warning("a step has held the loop for %.1f s, and no heartbeat could be sent: %r", held_s, error)
-        finally:
-            await client.close()
+            if client is not None:
+                await client.close()
+        except Exception as error:
+            logger.debug("a connection was not closed: %r", error)

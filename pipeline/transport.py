@@ -80,8 +80,15 @@ class _NoThread:
         self._service = service
 
     def start(self) -> None:
-        self._serving = asyncio.ensure_future(self._service._serve())
-        self._serving.add_done_callback(lambda served: served.cancelled() or served.exception())  # told by `crash`
+        self._serving = asyncio.ensure_future(self._serve())
+
+    async def _serve(self) -> None:
+        try:
+            await self._service._serve()
+        except Exception as error:
+            self._service.log.warning("the consumer ended with %r", error)
+        finally:
+            self._service.set_shutdown()  # for whoever waits for its end, in whatever way it ended
 
     def stop(self) -> None:
         """Nothing to join: the service tells when it has stopped."""
