@@ -1,6 +1,6 @@
-"""The physical limit of the windows job: a process that only fetches, or fetches and decodes, with our own transport's
-way of reading and the settings of a worker: `python -m bench.limit --broker HOST:PORT --partitions N --events N`, and
-`--decode`.
+"""The physical limit of the windows job: a process that only fetches, or fetches and decodes, as a worker does.
+
+`python -m bench.limit --broker HOST:PORT --partitions N --events N [--decode]`
 
 Prints the processor seconds from the first record batch to the last: what would be left if stages cost nothing.
 """

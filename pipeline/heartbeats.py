@@ -7,6 +7,7 @@ group shall have them.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -39,7 +40,7 @@ class Heartbeats:
         self._group = group
         self._membership = membership
         self._interval_s = interval_s
-        self._turned_at = time.monotonic()
+        self._asked_at: float | None = None  # the loop for a turn, which it has not made yet
         self._client: AIOKafkaClient | None = None
         self._coordinator = 0
 
@@ -49,27 +50,35 @@ class Heartbeats:
         threading.Thread(target=lambda: asyncio.run(self._watch()), name="heartbeats", daemon=True).start()
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            held_s = time.monotonic() - self._turned_at - self._interval_s
-            try:
-                self._loop.call_soon_threadsafe(self._turn)
-            except RuntimeError:  # it is closed: the process ends
-                return
-            if held_s > HELD_S_MAX:
-                logger.error("the loop has been held for %.0f s: the group may give its partitions away", held_s)
-                continue
+        while not self._loop.is_closed():
+            held_s = self._held_s()
             if held_s > TOLD_AFTER_S:
-                logger.warning("the loop has been held for %.0f s", held_s)
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._beat()
-            except Exception as error:  # whatever it was, the next may go well, over another connection
-                logger.debug("a heartbeat was not sent: %r", error)
-                await self._close()
+                logger.warning("a step has held the worker's loop for %.0f s", held_s)
+            if held_s <= HELD_S_MAX:
+                await self._beat_or_begin_anew()
+            await asyncio.sleep(self._interval_s)
+        await self._close()
+
+    def _held_s(self) -> float:
+        """How long the loop has owed a turn; asks it for one when it owes none."""
+        asked_at, now = self._asked_at, time.monotonic()
+        if asked_at is not None:
+            return now - asked_at
+        self._asked_at = now
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: the process ends
+            self._loop.call_soon_threadsafe(self._turn)
+        return 0.0
 
     def _turn(self) -> None:
-        self._turned_at = time.monotonic()
+        self._asked_at = None
+
+    async def _beat_or_begin_anew(self) -> None:
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._beat()
+        except Exception as error:  # whatever it was, the next may go well, over another connection
+            logger.debug("a heartbeat was not sent: %r", error)
+            await self._close()
 
     async def _beat(self) -> None:
         """Over a connection of this thread's own. The answer concerns the consumer, which will get the same."""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.kafka_admin import create_topics
+from pipeline.kafka_admin import admin, create_topics
 from pipeline.publisher import Publisher, Ready
+from pipeline.worker_options import GROUP
 from tests.e2e.runs import PARTITIONS, WorkerProcess, once, read, read_async
 from topics.codec import encoder
 from topics.table import BY_ALIAS
@@ -79,6 +80,7 @@ def test_memory_is_bounded_and_nothing_is_dropped(fresh_broker: str, tmp_path: P
         )
     try:
         seen_mb = watched_mb(slow, log)
+        members = asyncio.run(members_of_group(fresh_broker))
     finally:
         slow.kill()
         slow.wait()
@@ -86,6 +88,8 @@ def test_memory_is_bounded_and_nothing_is_dropped(fresh_broker: str, tmp_path: P
     decided = len(once(read(fresh_broker, "decisions")))
     assert decided < REQUESTS / 2, "it was not slow: the backlog proves nothing"
     assert max(seen_mb) - seen_mb[0] < GROWTH_MB_MAX
+    assert "has held the worker's loop" in log.read_text(errors="replace"), "no step was longer than a session"
+    assert members == 1, "its heartbeats stopped with its loop"
 
     usual = WorkerProcess(fresh_broker, tmp_path / "usual.log")
     usual.start()
@@ -96,6 +100,12 @@ def test_memory_is_bounded_and_nothing_is_dropped(fresh_broker: str, tmp_path: P
     requests = Counter(decision.request for decision in once(read(fresh_broker, "decisions")).values())
     assert len(requests) == REQUESTS
     assert set(requests.values()) == {1}
+
+
+async def members_of_group(address: str) -> int:
+    async with admin(address) as client:
+        (answer,) = await client.describe_consumer_groups([GROUP])
+    return len(answer.groups[0][5])
 
 
 async def until_decided(address: str) -> None:

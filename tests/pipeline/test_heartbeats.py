@@ -16,12 +16,8 @@ pytestmark = pytest.mark.broker
 
 SESSION_S = 6.0  # a broker takes no less
 INTERVAL_S = 1.0
-HELD_S = (
-    7.0,
-    2.0,
-    2.0,
-    2.0,
-)  # one turn longer than the session; turns of which each is shorter, but a heartbeat takes some
+HELD_S = (7.0, 2.0, 2.0, 2.0)
+"""A turn longer than the session, and turns that are shorter; but a client's heartbeat takes some of them."""
 NOTICED_S_MAX = 30.0
 TOPIC = "held"
 
