@@ -16,8 +16,9 @@ from bench.load import TRAFFIC
 from pipeline.fetched import fetched_records, read_in_large_pieces
 from pipeline.garbage import collect_rarely
 from pipeline.heap import keep_freed_memory
+from pipeline.lane import STEP_RECORDS_MAX
 from pipeline.transport import FETCH_BYTES_MAX, PARTITION_FETCH_BYTES_MAX
-from topics.codec import lines_decoder
+from topics.codec import decoder
 from topics.table import BY_ALIAS
 
 FETCH_S_MAX = 1.0
@@ -26,7 +27,7 @@ FETCH_S_MAX = 1.0
 async def consume(address: str, partitions: int, events: int, *, decode: bool) -> float:
     """Read the first `events` of the traffic topic; processor seconds, user and system, of this process."""
     places = [TopicPartition(TRAFFIC, number) for number in range(partitions)]
-    decode_lines = lines_decoder(BY_ALIAS["traffic"]) if decode else None
+    decode_one = decoder(BY_ALIAS["traffic"]) if decode else None
     consumer = AIOKafkaConsumer(
         bootstrap_servers=address,
         enable_auto_commit=False,
@@ -41,9 +42,10 @@ async def consume(address: str, partitions: int, events: int, *, decode: bool) -
         seen = 0
         while seen < events:
             for found in (await fetched_records(consumer._fetcher, places, FETCH_S_MAX, {TRAFFIC}, {})).values():
-                seen += len(found.records)
-                if decode_lines is not None:
-                    decode_lines([record.value for record in found.records])
+                seen += len(found.values)
+                if decode_one is not None:
+                    for part in found.parts(STEP_RECORDS_MAX):
+                        list(map(decode_one, part.values))
         return time.process_time() - began
     finally:
         await consumer.stop()

@@ -16,7 +16,7 @@ from bench.traffic import Traffic, records
 from pipeline.chain import Chain
 from pipeline.settings import Settings
 from pipeline.stage import Batch
-from topics.codec import lines_decoder
+from topics.codec import decoder
 from topics.table import BY_ALIAS
 
 REQUESTS = 100_000
@@ -51,14 +51,14 @@ def _values(traffic: Traffic) -> list[list[bytes]]:
 
 
 def _decoding(traffic: Traffic) -> Callable[[], float]:
-    batches, decode = _values(traffic), _decode()
-    return lambda: _rate(traffic.events, lambda: [decode(batch) for batch in batches])
+    batches, decode = _values(traffic), decoder(BY_ALIAS["traffic"])
+    return lambda: _rate(traffic.events, lambda: [list(map(decode, batch)) for batch in batches])
 
 
 def _stepping(traffic: Traffic, *held: str) -> Callable[[], float]:
-    decode = _decode()
+    decode = decoder(BY_ALIAS["traffic"])
     batches = [
-        Batch(0, 1, range(number * BATCH, number * BATCH + len(values)), decode(values))
+        Batch(0, 1, range(number * BATCH, number * BATCH + len(values)), list(map(decode, values)))
         for number, values in enumerate(_values(traffic))
     ]
 
@@ -67,18 +67,6 @@ def _stepping(traffic: Traffic, *held: str) -> Callable[[], float]:
         return _rate(traffic.events, lambda: [chain.step(batch, batch.offsets[-1]) for batch in batches])
 
     return measure
-
-
-def _decode() -> Callable[[list[bytes]], list[Any]]:
-    decode = lines_decoder(BY_ALIAS["traffic"])
-    assert decode is not None, "traffic is plain JSON"
-
-    def decoded(values: list[bytes]) -> list[Any]:
-        events = decode(values)
-        assert events is not None, "all values are events"
-        return events
-
-    return decoded
 
 
 def _rate(events: int, work: Callable[[], Any]) -> float:

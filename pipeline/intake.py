@@ -1,13 +1,12 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import sub
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from pipeline.stage import Batch, Output
-from topics.codec import FUTURE_US_MAX, PAST_US_MAX, Problem, decoder, digest, lines_decoder, problem_of, time_problem
+from topics.codec import FUTURE_US_MAX, PAST_US_MAX, Problem, decoder, digest, problem_of, time_problem
 from topics.control import Relayed
 from topics.links import Handoff
 from topics.records import DeadLetter
@@ -25,32 +24,23 @@ class Raw(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Raw records of one partition in order, as columns of equal length.
+    """Raw records of one partition in order, as columns of equal length. `times_ms`: the records' own, as Kafka has it.
 
-    `covers`: the offsets of which these are all the records; None where nobody asks.
+    `covers`: the offsets of which these are all the records, also those that compaction, an aborted transaction or a
+    transaction's marker left without one; the next begin at its stop. None where nobody asks, as with `keys`.
     """
 
-    offsets: list[int]
-    times_us: list[int]
+    offsets: Sequence[int]
+    times_ms: list[int]
     values: list[bytes | None]
     covers: range | None = None
-
-    @classmethod
-    def of(cls, records: Iterable[Any], covers: range | None = None) -> "Records":
-        """Of a Kafka client's records: `offset`, `timestamp` in milliseconds, `value`."""
-        records = list(records)
-        return cls(
-            [record.offset for record in records],
-            [record.timestamp * 1000 for record in records],
-            [record.value for record in records],
-            covers,
-        )
+    keys: list[bytes] | None = None
 
     @classmethod
     def of_rows(cls, raws: Iterable[Raw]) -> "Records":
         """The same records by the row."""
         raws = list(raws)
-        return cls([raw.offset for raw in raws], [raw.time_us for raw in raws], [raw.value for raw in raws])
+        return cls([raw.offset for raw in raws], [raw.time_us // 1000 for raw in raws], [raw.value for raw in raws])
 
     def parts(self, size: int) -> Iterator["Records"]:
         """The same records, at most `size` at a time."""
@@ -59,11 +49,11 @@ class Records(NamedTuple):
             return
         for start in range(0, len(self.offsets), size):
             end = start + size
-            yield Records(self.offsets[start:end], self.times_us[start:end], self.values[start:end])
+            yield Records(self.offsets[start:end], self.times_ms[start:end], self.values[start:end])
 
     def since(self, index: int) -> "Records":
         """Without the first `index`."""
-        return Records(self.offsets[index:], self.times_us[index:], self.values[index:]) if index else self
+        return Records(self.offsets[index:], self.times_ms[index:], self.values[index:]) if index else self
 
 
 class Intake:
@@ -73,7 +63,6 @@ class Intake:
         self.topic: Topic = BY_ALIAS[source]
         self._stage = stage  # the stage that dead letters are reported by: the first that reads this source
         self._decode: Callable[[bytes], Any] = decoder(self.topic)
-        self._decode_lines = lines_decoder(self.topic)
         self._judges_time = source == "traffic"
 
     def batch(self, partition: int, partitions: int, records: Records) -> tuple[Batch, list[Output]]:
@@ -84,19 +73,21 @@ class Intake:
         return self._one_by_one(partition, partitions, records)
 
     def _all_at_once(self, records: Records) -> list[Any] | None:
-        """One event a record, decoded in one call. None: look at each, something is not as usual."""
-        if self._decode_lines is None or not records.values:
+        """One event a record. None: look at each, something is not as usual."""
+        if self.topic.values is Handoff or not records.values:
             return None
-        events = self._decode_lines(records.values)
-        if events is None or (self._judges_time and not _times_are_usual(events, records.times_us)):
+        try:
+            events = list(map(self._decode, cast(Iterable[bytes], records.values)))
+        except (*_BAD, TypeError):  # the last by a tombstone
             return None
-        return events
+        return events if not self._judges_time or _times_are_usual(events, records.times_ms) else None
 
     def _one_by_one(self, partition: int, partitions: int, records: Records) -> tuple[Batch, list[Output]]:
         offsets: list[int] = []
         events: list[Any] = []
         dead: list[Output] = []
-        for raw in map(Raw, records.offsets, records.times_us, records.values):
+        for offset, time_ms, value in zip(records.offsets, records.times_ms, records.values, strict=True):
+            raw = Raw(offset, time_ms * 1000, value)
             event = self._event(raw)
             if isinstance(event, Problem):
                 dead.append(self._dead_letter(partition, raw, event))
@@ -138,10 +129,11 @@ class Intake:
         return Output(raw.offset, "dead-letters", self.topic.name, letter)
 
 
-def _times_are_usual(events: Sequence[Any], times_us: Sequence[int]) -> bool:
-    """Whether every event's time is near enough to its record's; relayed ones have none."""
-    known = [
-        time_us if type(event) is Relayed else event.time_us for event, time_us in zip(events, times_us, strict=True)
-    ]
-    ahead_us: list[int] = list(map(sub, known, times_us))
-    return max(ahead_us) <= FUTURE_US_MAX and min(ahead_us) >= -PAST_US_MAX
+def _times_are_usual(events: Sequence[Any], times_ms: Sequence[int]) -> bool:
+    """Whether every event's time is near enough to any record's, so to its own. Relayed events have none: not usual."""
+    try:
+        times_us: list[int] = [event.time_us for event in events]
+    except AttributeError:
+        return False
+    ahead_us, behind_us = max(times_us) - min(times_ms) * 1000, max(times_ms) * 1000 - min(times_us)
+    return ahead_us <= FUTURE_US_MAX and behind_us <= PAST_US_MAX

@@ -19,6 +19,7 @@ accuracy is of the value, not of the rank: P99 is within 1 % of a value that rea
 """
 
 from bisect import bisect_left
+from collections import _count_elements  # type: ignore[attr-defined] # what Counter counts with, into any dictionary
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 
@@ -51,6 +52,14 @@ _HIGHEST_FLOAT = np.array(_HIGHEST, dtype=np.float64)  # exact: whole numbers up
 BUCKETS_MAX = len(_HIGHEST)
 """No sketch can grow beyond this many buckets."""
 
+_SPAN_SHIFT = 45
+"""Floating-point numbers that agree in all but so many bits lie within 1/128 of each other: in one bucket or in two."""
+_SPAN_FIRST = int(np.float64(1).view(np.int64)) >> _SPAN_SHIFT
+_SPANS = np.arange(_SPAN_FIRST, (int(_HIGHEST_FLOAT[-1].view(np.int64)) >> _SPAN_SHIFT) + 1) << _SPAN_SHIFT
+_SPAN_BUCKETS = _HIGHEST_FLOAT.searchsorted(np.ceil(_SPANS.view(np.float64)) - 1)
+_SPAN_HIGHEST = _HIGHEST_FLOAT[_SPAN_BUCKETS]
+"""The lower bucket of each span of values plus one (there is no span of zero), and where it ends."""
+
 
 class SketchError(ValueError):
     """A value or a record that no sketch holds."""
@@ -65,9 +74,16 @@ def bucket_of(value_us: int) -> int:
 
 def buckets_of(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
     """The bucket of each of many values."""
-    for extreme_us in (values_us.min(), values_us.max()) if len(values_us) else ():
-        bucket_of(int(extreme_us))  # or an error
-    return _HIGHEST_FLOAT.searchsorted(values_us.astype(np.float64)).astype(np.int64)
+    return _buckets_of(values_us.astype(np.float64)) if len(values_us) else values_us
+
+
+def _buckets_of(values_us: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Of whole numbers, at least one. Looked up, not searched for."""
+    for extreme_us in (values_us.min(), values_us.max()):
+        bucket_of(int(extreme_us))  # or an error: between the two all is well
+    spans = ((values_us + 1).view(np.int64) >> _SPAN_SHIFT) - _SPAN_FIRST
+    buckets: NDArray[np.int64] = _SPAN_BUCKETS[spans] + (values_us > _SPAN_HIGHEST[spans])
+    return buckets
 
 
 def add(counts: Counts, value_us: int) -> None:
@@ -96,15 +112,11 @@ def add_seconds(measured: Sequence[tuple[Counts, list[float]]]) -> None:
 
 
 def _add_at_once(measured: Sequence[tuple[Counts, list[float]]], flat: list[float]) -> None:
-    """One search for the buckets of all values, which lie in `flat` as well; NumPy rounds as Python does."""
+    """The buckets of all values, which lie in `flat` as well, in one go; NumPy rounds as Python does."""
     values_us = np.rint(np.fromiter(flat, np.float64, len(flat)) * SECOND_US)
-    for extreme_us in (values_us.min(), values_us.max()):
-        bucket_of(int(extreme_us))  # or an error: between the two all is well
-    buckets = iter(_HIGHEST_FLOAT.searchsorted(values_us).tolist())
+    buckets = iter(_buckets_of(values_us).tolist())
     for counts, values_s in measured:
-        count_before = counts.get
-        for bucket in islice(buckets, len(values_s)):
-            counts[bucket] = count_before(bucket, 0) + 1
+        _count_elements(counts, islice(buckets, len(values_s)))
 
 
 def merge(counts: Counts, other: Mapping[int, int]) -> None:

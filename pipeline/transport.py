@@ -21,7 +21,7 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 from mode.utils.futures import maybe_async
 
-from pipeline.fetched import Fetched, fetched_records, seek_to_committed
+from pipeline.fetched import fetched_records, seek_to_committed
 from pipeline.heartbeats import Membership
 from pipeline.intake import Records
 
@@ -209,21 +209,20 @@ class BatchConsumer(driver.Consumer):
             else:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
-                batch = cast(Fetched, found)
-                self.offsets.delivered(tp, batch.records[-1].offset)
+                batch = cast(Records, found)
+                self.offsets.delivered(tp, batch.offsets[-1])
                 yield tp, self._batch_message(tp, batch, generation)
 
-    def _batch_message(self, tp: TP, found: Fetched, generation: int) -> ConsumerMessage:
-        last = found.records[-1]
+    def _batch_message(self, tp: TP, found: Records, generation: int) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            last.offset,
-            last.timestamp / 1000.0,
-            last.timestamp_type,
+            found.offsets[-1],
+            found.times_ms[-1] / 1000.0,
+            0,  # a producer's time or the broker's: nobody asks
             None,  # headers belong to records, not to a batch
             None,
-            cast(Any, Records.of(found.records, found.covers)),
+            cast(Any, found),
             None,
             0,
             0,  # nobody asks how large the values are

@@ -5,7 +5,7 @@ Alerts and commands travel as CloudEvents 1.0 in structured mode (https://github
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,6 @@ import msgspec
 from aiokafka.partitioner import murmur2  # a pure function: the one that producers use
 
 from topics.fields import HOUR_US, MINUTE_US
-from topics.links import Handoff
 from topics.table import Topic
 
 FUTURE_US_MAX = 5 * MINUTE_US
@@ -49,7 +48,6 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 _encode_json = msgspec.json.Encoder().encode
-_OPENING, _CLOSING = b"{}"
 
 
 def rfc3339(time_us: int) -> str:
@@ -90,30 +88,6 @@ def decoder(topic: Topic) -> Callable[[bytes], Any]:
         return msgspec.json.Decoder(topic.values).decode
     envelope = msgspec.json.Decoder(CloudEvent[topic.values])  # type: ignore[name-defined]
     return lambda raw: envelope.decode(raw).data
-
-
-def lines_decoder(topic: Topic) -> Callable[[Sequence[bytes | None]], list[Any] | None] | None:
-    """The function that makes many of this topic's values, one each, in one call; None for a topic that has none.
-
-    It gives None where one of them is no such value: look at each. Joined as lines, two values could be read as one
-    only if a line's end lay inside a JSON object; but a value that ends with } and one that begins with { cannot meet
-    there, outside a string no object holds them side by side, and inside a string no line may end. One value could be
-    read as two, and then there are too many.
-    """
-    if topic.cloudevent or topic.values is Handoff:
-        return None
-    decode_lines = msgspec.json.Decoder(topic.values).decode_lines
-
-    def decode(values: Sequence[bytes | None]) -> list[Any] | None:
-        if not all(value and value[0] == _OPENING and value[-1] == _CLOSING for value in values):
-            return None
-        try:
-            found: list[Any] = decode_lines(b"\n".join(values))  # type: ignore[arg-type]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return found if len(found) == len(values) else None
-
-    return decode
 
 
 def problem_of(error: Exception) -> Problem:

@@ -1,10 +1,12 @@
 """The sketch against the sorted list of what was added."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.sketch import (
+    _HIGHEST,
     BUCKETS_MAX,
     FEW,
     Counts,
@@ -13,6 +15,7 @@ from pipeline.sketch import (
     add_many,
     add_seconds,
     bucket_of,
+    buckets_of,
     from_record,
     merge,
     merge_record,
@@ -121,3 +124,10 @@ def test_records_that_nobody_can_have_written_are_refused(record: Sketch) -> Non
 def test_a_quantile_beyond_one_is_refused() -> None:
     with pytest.raises(SketchError, match="not between 0 and 1"):
         quantile({1: 1}, 3, 2)
+
+
+def test_many_values_at_once_find_the_bucket_that_each_finds_alone() -> None:
+    """On both sides of every bucket's end."""
+    values_us = [value for end in _HIGHEST for value in (end - 1, end, end + 1) if 0 <= value <= TIME_US_MAX]
+    assert buckets_of(np.array(values_us)).tolist() == [bucket_of(value) for value in values_us]
+    assert len(buckets_of(np.array([], np.int64))) == 0
