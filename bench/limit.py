@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Iterable
+from typing import cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -42,10 +44,10 @@ async def consume(address: str, partitions: int, events: int, *, decode: bool) -
         seen = 0
         while seen < events:
             for found in (await fetched_records(consumer._fetcher, places, FETCH_S_MAX, {TRAFFIC}, {})).values():
-                seen += len(found.values)
-                if decode_one is not None:
-                    for part in found.parts(STEP_RECORDS_MAX):
-                        list(map(decode_one, part.values))
+                for part in found.parts(STEP_RECORDS_MAX):
+                    seen += len(part.values)
+                    if decode_one is not None:
+                        list(map(decode_one, cast(Iterable[bytes], part.values)))
         return time.process_time() - began
     finally:
         await consumer.stop()

@@ -10,7 +10,7 @@ minutes for a million keys (docs/decisions/0006).
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -19,7 +19,6 @@ from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber, Prod
 
 from pipeline.chain import Item
 from pipeline.fetched import fetched_records
-from pipeline.intake import Records
 from topics.table import RECORD_BYTES_MAX
 
 POSITION = b"position"
@@ -120,18 +119,18 @@ async def _latest(broker: str, place: TopicPartition) -> dict[bytes, bytes]:
         consumer.assign([place])
         consumer.seek(place, begin)  # at once: else the first fetch would wait at the log's end for what never comes
         while await consumer.position(place) < end:
-            found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic}, {}, keyed=True)
+            found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic}, {})
             if place in found:
-                _lay_over(latest, found[place])
+                for records in found[place].unpacked():
+                    _lay_over(latest, records)
     finally:
         await consumer.stop()
     return latest
 
 
-def _lay_over(latest: dict[bytes, bytes], records: Records) -> None:
-    assert records.keys is not None
-    for key, value in zip(records.keys, records.values, strict=True):
-        if value is None:
-            latest.pop(key, None)
+def _lay_over(latest: dict[bytes, bytes], records: Iterable[Any]) -> None:
+    for record in records:
+        if record.value is None:
+            latest.pop(record.key, None)
         else:
-            latest[key] = value
+            latest[record.key] = record.value

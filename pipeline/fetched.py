@@ -1,14 +1,13 @@
 """What a fetch brought, by the record batch: aiokafka's own iterator makes a `ConsumerRecord` of each record, which
-costs more than decoding the event in it. A batch's records become columns at once, while they are in the processor's
-cache.
+costs more than decoding the event in it. A batch's records come out when their turn is there, and are gone again while
+they are in the processor's cache: megabytes of them, unpacked at once, would go to memory and come back.
 
 Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords`), and is the only file that does.
 """
 
 import asyncio
-from collections.abc import Collection, Container, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Collection, Container, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import google_crc32c
 from aiokafka import conn
@@ -70,13 +69,75 @@ def _end(raw: bytes, begin: int) -> int:
     return begin + LENGTH + 4 + int.from_bytes(raw[begin + LENGTH : begin + LENGTH + 4])
 
 
-def unpack(found: Any, keyed: bool = False) -> Records:
-    """All records of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
+class Fetched(NamedTuple):
+    """Records of one partition in order, still packed. `batches`: aiokafka's, checked, none empty of what may be read.
+
+    `covers`: the offsets that were read, also those that compaction, an aborted transaction or a transaction's marker
+    left without a record. The next records begin at its stop. `begin`: the first batch may begin before it, since a
+    batch is fetched whole, also from its middle on.
+    """
+
+    batches: list[Any]
+    begin: int
+    covers: range
+
+    @property
+    def last_offset(self) -> int:
+        """Of the last batch: compaction may have left no record there."""
+        return int(self.batches[-1].next_offset) - 1
+
+    @property
+    def last_time_ms(self) -> int:
+        """The latest of the last batch."""
+        return int(self.batches[-1].max_timestamp)
+
+    @property
+    def count_max(self) -> int:
+        """So many records they are, or fewer."""
+        return sum(batch.next_offset - batch.base_offset for batch in self.batches)
+
+    def after(self, position: int) -> "Fetched":
+        """Without the records up to this offset."""
+        batches = [batch for batch in self.batches if batch.next_offset > position + 1]
+        return self._replace(batches=batches, begin=max(self.begin, position + 1))
+
+    def unpacked(self) -> Iterator[Any]:
+        """Of each batch the records in order, each with `offset`, `timestamp` (ms), `key` and `value`. Once."""
+        for batch in self.batches:
+            part = list(batch)
+            if part and part[0].offset < self.begin:
+                part = [record for record in part if record.offset >= self.begin]
+            yield part
+
+    def parts(self, size: int) -> Iterator[Records]:
+        """The records, `size` at a time, the last part smaller. Once."""
+        offsets: list[int] = []
+        times_ms: list[int] = []
+        values: list[bytes | None] = []
+        for part in self.unpacked():
+            offsets += _offsets(part)
+            times_ms += [record.timestamp for record in part]
+            values += [record.value for record in part]
+            whole = len(values) - len(values) % size
+            for start in range(0, whole, size):
+                end = start + size
+                yield Records(offsets[start:end], times_ms[start:end], values[start:end])
+            del offsets[:whole], times_ms[:whole], values[:whole]
+        if values:
+            yield Records(offsets, times_ms, values)
+
+
+def _offsets(part: list[Any]) -> Iterable[int]:
+    if not part:
+        return ()
+    covered = range(part[0].offset, part[-1].offset + 1)
+    return covered if len(covered) == len(part) else [record.offset for record in part]
+
+
+def checked(found: Any) -> Fetched:
+    """All of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
     found._records_iterator = None  # refers back, and what was fetched would lie about until the collector comes
-    offsets: list[Sequence[int]] = []
-    times_ms: list[int] = []
-    values: list[bytes | None] = []
-    keys: list[bytes] | None = [] if keyed else None
+    batches: list[Any] = []
     first = next_offset = found.next_fetch_offset
     raw, begin = found._records.raw, 0
     while found._records.has_next():
@@ -88,18 +149,10 @@ def unpack(found: Any, keyed: bool = False) -> Records:
         if batch.is_control_batch:
             if aborted and found._contains_abort_marker(batch):
                 found._aborted_producers.discard(batch.producer_id)
-        elif not aborted:
-            part = list(batch)
-            if part and part[0].offset < next_offset:  # a batch is fetched whole, also from its middle on
-                part = [record for record in part if record.offset >= next_offset]
-            offsets.append([record.offset for record in part])
-            times_ms += [record.timestamp for record in part]
-            values += [record.value for record in part]
-            if keys is not None:
-                keys += [record.key for record in part]
+        elif not aborted and batch.next_offset > first:
+            batches.append(batch)
         next_offset = max(next_offset, batch.next_offset)
-    covers = range(first, next_offset)
-    return Records(covers if len(values) == len(covers) else list(chain(*offsets)), times_ms, values, covers, keys)
+    return Fetched(batches, first, range(first, next_offset))
 
 
 def _is_aborted(found: Any, batch: Any) -> bool:
@@ -117,17 +170,16 @@ async def fetched_records(
     timeout_s: float,
     batched: Container[str],
     empty: dict[Any, range],
-    keyed: bool = False,
 ) -> dict[Any, Any]:
-    """As `Fetcher.fetched_records`, with `Records` for the topics in `batched` and lists of records for the others.
+    """As `Fetcher.fetched_records`, with `Fetched` for the topics in `batched` and lists of records for the others.
 
-    `empty`: what was read without finding a record, left from call to call. `keyed`: `Records` with their keys.
+    `empty`: what was read without finding a record, left from call to call.
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
-        drained = _drain(fetcher, partitions, batched, empty, keyed)
+        drained = _drain(fetcher, partitions, batched, empty)
         if not drained or sum(map(_size, drained.values())) >= AHEAD_RECORDS_MIN:
             fetcher._notify(fetcher._wait_consume_future)
         left_s = deadline - asyncio.get_running_loop().time()
@@ -142,7 +194,7 @@ async def fetched_records(
 
 
 def _drain(
-    fetcher: Any, partitions: Collection[Any], batched: Container[str], empty: dict[Any, range], keyed: bool
+    fetcher: Any, partitions: Collection[Any], batched: Container[str], empty: dict[Any, range]
 ) -> dict[Any, Any]:
     drained: dict[Any, Any] = {}
     for tp in list(fetcher._records):
@@ -159,11 +211,10 @@ def _drain(
         elif tp.topic in batched:
             _done_with(fetcher, tp)
             if result.check_assignment(tp) and result.has_more():
-                found = unpack(result._partition_records, keyed)
-                assert found.covers is not None
+                found = checked(result._partition_records)
                 result._assignment.state_value(tp).consumed_to(found.covers.stop)
-                found = _with_what_was_empty(found, found.covers, tp, empty)
-                if found.values:
+                found = _with_what_was_empty(found, tp, empty)
+                if found.batches:
                     drained[tp] = found
         else:
             records = result.getall()
@@ -174,15 +225,15 @@ def _drain(
 
 
 def _size(found: Any) -> int:
-    return len(found.values if type(found) is Records else found)
+    return found.count_max if type(found) is Fetched else len(found)
 
 
-def _with_what_was_empty(found: Records, covers: range, tp: Any, empty: dict[Any, range]) -> Records:
+def _with_what_was_empty(found: Fetched, tp: Any, empty: dict[Any, range]) -> Fetched:
     """What was read before without finding a record is covered by the next that holds one."""
-    before = empty.pop(tp, range(0))
+    before, covers = empty.pop(tp, range(0)), found.covers
     if before and before.stop == covers.start:
         covers = range(before.start, covers.stop)
-    if not found.values:
+    if not found.batches:
         empty[tp] = covers
     return found._replace(covers=covers)
 

@@ -1,5 +1,6 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -26,15 +27,13 @@ class Raw(NamedTuple):
 class Records(NamedTuple):
     """Raw records of one partition in order, as columns of equal length. `times_ms`: the records' own, as Kafka has it.
 
-    `covers`: the offsets of which these are all the records, also those that compaction, an aborted transaction or a
-    transaction's marker left without one; the next begin at its stop. None where nobody asks, as with `keys`.
+    `covers`: the offsets of which these are all the records; None where nobody asks.
     """
 
-    offsets: Sequence[int]
+    offsets: list[int]
     times_ms: list[int]
     values: list[bytes | None]
     covers: range | None = None
-    keys: list[bytes] | None = None
 
     @classmethod
     def of_rows(cls, raws: Iterable[Raw]) -> "Records":
@@ -44,15 +43,13 @@ class Records(NamedTuple):
 
     def parts(self, size: int) -> Iterator["Records"]:
         """The same records, at most `size` at a time."""
-        if len(self.offsets) <= size:
-            yield self
-            return
         for start in range(0, len(self.offsets), size):
             end = start + size
             yield Records(self.offsets[start:end], self.times_ms[start:end], self.values[start:end])
 
-    def since(self, index: int) -> "Records":
-        """Without the first `index`."""
+    def after(self, position: int) -> "Records":
+        """Without the records up to this offset."""
+        index = bisect_right(self.offsets, position)
         return Records(self.offsets[index:], self.times_ms[index:], self.values[index:]) if index else self
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from pipeline.chain import Chain, Item
+from pipeline.fetched import Fetched
 from pipeline.intake import Intake, Records
 from pipeline.publisher import Publisher
 from pipeline.stage import Output
@@ -74,7 +74,7 @@ class Lane:
         self._checkpointing = asyncio.Lock()
         self._urgent = 0  # checkpoints that wait and are not at leisure
 
-    async def handle(self, delivered: Delivered, records: Records) -> int:
+    async def handle(self, delivered: Delivered, records: Records | Fetched) -> int:
         """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance).
 
         GapError: records before it have not come, so it is left alone.
@@ -84,16 +84,14 @@ class Lane:
                 return 0
             if records.covers is not None and records.covers.start > self._wanted:
                 raise GapError(records.covers.start, self._wanted)
-            fresh = records.since(bisect_right(records.offsets, self.chain.position))
-            if fresh.offsets:
-                await self._step(fresh)
+            new = await self._step(records.after(self.chain.position))
             self._processed.append(delivered)
             self._wanted = max(self._wanted, self.chain.position + 1, records.covers.stop if records.covers else 0)
         if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self.chain.changed > DIRTY_KEYS_MAX:
             await self.checkpoint()
-        return len(fresh.offsets)
+        return new
 
-    def has_had(self, records: Records) -> bool:
+    def has_had(self, records: Records | Fetched) -> bool:
         """Whether all of it lies behind what the state accounts for, as after a rebalance, and none of it is new."""
         return records.covers is not None and records.covers.stop <= self.chain.position + 1
 
@@ -101,18 +99,21 @@ class Lane:
         """Nothing before `begin` will ever come."""
         self._wanted = begin
 
-    async def _step(self, fresh: Records) -> None:
+    async def _step(self, fresh: Records | Fetched) -> int:
         self.busy = True
+        new = 0
         try:
             for number, part in enumerate(fresh.parts(STEP_RECORDS_MAX)):
                 if number:
                     await asyncio.sleep(0)  # a fetch may take seconds: what was published leaves meanwhile
                 self._unacknowledged += await self._publisher.publish(self.partition, self._outputs(part))
+                new += len(part.offsets)
         except BaseException:
             self.closed = True  # the state is ahead of what was published: it must never be written
             raise
         finally:
             self.busy = False
+        return new
 
     def _outputs(self, records: Records) -> list[Output]:
         batch, dead = self._intake.batch(self.partition, self._partitions, records)

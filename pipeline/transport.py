@@ -1,7 +1,7 @@
 """A Faust transport that hands over a partition's records by the batch, so that Faust's cost is paid once a batch.
 
-For topics named in `batched`, each poll yields at most one Faust message per partition: its value is the columns of
-the records (`pipeline.intake.Records`), its offset that of the last one. Everything else (changelogs, plain topics) is
+For topics named in `batched`, each poll yields at most one Faust message per partition: its value is the record
+batches (`pipeline.fetched.Fetched`), its offset that of the last record. Everything else (changelogs, plain topics) is
 as in Faust. What may be committed follows from the order of delivery: `DeliveredOffsets`. Records of transactions that
 were aborted never come: they are no events. docs/transport.md tells the whole of it.
 
@@ -21,9 +21,8 @@ from faust.types import TP, ConsumerMessage
 from mode.services import WaitResults
 from mode.utils.futures import maybe_async
 
-from pipeline.fetched import fetched_records, seek_to_committed
+from pipeline.fetched import Fetched, fetched_records, seek_to_committed
 from pipeline.heartbeats import Membership
-from pipeline.intake import Records
 
 FETCH_WAIT_MS_MAX = 500
 """How long the broker may hold a fetch back when nothing is new; Faust's 1,500 makes a stop as slow."""
@@ -209,16 +208,16 @@ class BatchConsumer(driver.Consumer):
             else:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
-                batch = cast(Records, found)
-                self.offsets.delivered(tp, batch.offsets[-1])
+                batch = cast(Fetched, found)
+                self.offsets.delivered(tp, batch.last_offset)
                 yield tp, self._batch_message(tp, batch, generation)
 
-    def _batch_message(self, tp: TP, found: Records, generation: int) -> ConsumerMessage:
+    def _batch_message(self, tp: TP, found: Fetched, generation: int) -> ConsumerMessage:
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            found.offsets[-1],
-            found.times_ms[-1] / 1000.0,
+            found.last_offset,
+            found.last_time_ms / 1000.0,
             0,  # a producer's time or the broker's: nobody asks
             None,  # headers belong to records, not to a batch
             None,

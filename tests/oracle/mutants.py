@@ -24,8 +24,7 @@ import pipeline.stages.windows
 import pipeline.transport
 from pipeline import minutes
 from pipeline.chain import Chain
-from pipeline.fetched import fetched_records
-from pipeline.intake import Records
+from pipeline.fetched import Fetched, fetched_records
 from pipeline.publisher import Publisher
 from pipeline.stage import Batch, Output
 from pipeline.stages.relay import concerned
@@ -102,7 +101,7 @@ def gap(_: str) -> None:
         found = await fetched_records(*how)
         if next(fetches) % ONE_LOST_OF == 0:
             return {}
-        return {tp: one._replace(covers=None) if isinstance(one, Records) else one for tp, one in found.items()}
+        return {tp: one._replace(covers=None) if isinstance(one, Fetched) else one for tp, one in found.items()}
 
     _replace(pipeline.transport, "fetched_records", losing)
 

@@ -48,7 +48,7 @@ async def read(address: str, begin: int, end: int, by_batch: bool) -> list[int]:
         while await consumer.position(PLACE) < end:
             if by_batch:
                 batches = await fetched_records(consumer._fetcher, [PLACE], 0.1, {PLACE.topic}, {})
-                found += [offset for batch in batches.values() for offset in batch.offsets]
+                found += [offset for batch in batches.values() for part in batch.parts(3) for offset in part.offsets]
             else:
                 found += [record.offset for record in (await consumer.getmany(timeout_ms=100)).get(PLACE, [])]
     return found
@@ -83,7 +83,7 @@ def test_little_is_not_followed_by_a_fetch_until_more_is_asked_for(broker: str) 
             async def poll() -> list[int]:
                 batches = await fetched_records(fetcher, [FEW], 10.0, {FEW.topic}, {})
                 await asyncio.sleep(0.1)
-                return [offset for batch in batches.values() for offset in batch.offsets]
+                return [offset for batch in batches.values() for part in batch.parts(3) for offset in part.offsets]
 
             await producer.send_and_wait(FEW.topic, b"one", partition=0)
             while FEW not in fetcher._records:  # noqa: ASYNC110 - aiokafka tells of it by no event

@@ -16,6 +16,7 @@ import faust
 from pipeline.transport import BatchTransport
 
 BUFFERED_MAX = 4
+ALL = sys.maxsize
 BATCHED = frozenset(("batched", "slow"))
 SLOW_S = 0.01
 
@@ -49,8 +50,8 @@ def application(broker: str, output: Path) -> faust.App:
     async def batched(stream: Any) -> None:
         held: dict[int, Any] = {}
         async for event in stream.noack().events():
-            records = event.message.value
-            tell("batched", event.message.partition, list(records.offsets), records.values)
+            (records,) = event.message.value.parts(ALL)
+            tell("batched", event.message.partition, records.offsets, records.values)
             before = held.pop(event.message.partition, None)
             if before is None:
                 held[event.message.partition] = event
@@ -68,10 +69,10 @@ def application(broker: str, output: Path) -> faust.App:
     async def slow(stream: Any) -> None:
         async for event in stream.events():
             await asyncio.sleep(SLOW_S)
-            tp, records = event.message.tp, event.message.value
+            tp, (records,) = event.message.tp, event.message.value.parts(ALL)
             acknowledged = len(app.consumer._acked_index[tp])  # and not yet committed
             outstanding = app.consumer.offsets.outstanding(tp) - acknowledged
-            tell("slow", event.message.partition, list(records.offsets), [str(outstanding).encode()])
+            tell("slow", event.message.partition, records.offsets, [str(outstanding).encode()])
 
     return app
 
