@@ -121,8 +121,7 @@ async def _latest(broker: str, place: TopicPartition) -> dict[bytes, bytes]:
         while await consumer.position(place) < end:
             found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {place.topic}, {})
             if place in found:
-                for records in found[place].unpacked():
-                    _lay_over(latest, records)
+                _lay_over(latest, found[place].unpacked())
     finally:
         await consumer.stop()
     return latest

@@ -6,7 +6,8 @@ Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords
 """
 
 import asyncio
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
+from itertools import chain, dropwhile, islice
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -102,36 +103,18 @@ class Fetched(NamedTuple):
         return self._replace(batches=batches, begin=max(self.begin, position + 1))
 
     def unpacked(self) -> Iterator[Any]:
-        """Of each batch the records in order, each with `offset`, `timestamp` (ms), `key` and `value`. Once."""
-        for batch in self.batches:
-            part = list(batch)
-            if part and part[0].offset < self.begin:
-                part = [record for record in part if record.offset >= self.begin]
-            yield part
+        """The records, each with `offset`, `timestamp` (ms), `key` and `value`. Once."""
+        records = chain.from_iterable(self.batches)
+        return dropwhile(lambda record: record.offset < self.begin, records)
 
     def parts(self, size: int) -> Iterator[Records]:
         """The records, `size` at a time, the last part smaller. Once."""
-        offsets: list[int] = []
-        times_ms: list[int] = []
-        values: list[bytes | None] = []
-        for part in self.unpacked():
-            offsets += _offsets(part)
-            times_ms += [record.timestamp for record in part]
-            values += [record.value for record in part]
-            whole = len(values) - len(values) % size
-            for start in range(0, whole, size):
-                end = start + size
-                yield Records(offsets[start:end], times_ms[start:end], values[start:end])
-            del offsets[:whole], times_ms[:whole], values[:whole]
-        if values:
-            yield Records(offsets, times_ms, values)
-
-
-def _offsets(part: list[Any]) -> Iterable[int]:
-    if not part:
-        return ()
-    covered = range(part[0].offset, part[-1].offset + 1)
-    return covered if len(covered) == len(part) else [record.offset for record in part]
+        records = self.unpacked()
+        while part := list(islice(records, size)):
+            offsets: Sequence[int] = range(part[0].offset, part[-1].offset + 1)
+            if len(offsets) != len(part):
+                offsets = [record.offset for record in part]
+            yield Records(offsets, [record.timestamp for record in part], [record.value for record in part])
 
 
 def checked(found: Any) -> Fetched:

@@ -30,7 +30,7 @@ class Records(NamedTuple):
     `covers`: the offsets of which these are all the records; None where nobody asks.
     """
 
-    offsets: list[int]
+    offsets: Sequence[int]
     times_ms: list[int]
     values: list[bytes | None]
     covers: range | None = None

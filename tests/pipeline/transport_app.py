@@ -51,7 +51,7 @@ def application(broker: str, output: Path) -> faust.App:
         held: dict[int, Any] = {}
         async for event in stream.noack().events():
             (records,) = event.message.value.parts(ALL)
-            tell("batched", event.message.partition, records.offsets, records.values)
+            tell("batched", event.message.partition, list(records.offsets), records.values)
             before = held.pop(event.message.partition, None)
             if before is None:
                 held[event.message.partition] = event
@@ -72,7 +72,7 @@ def application(broker: str, output: Path) -> faust.App:
             tp, (records,) = event.message.tp, event.message.value.parts(ALL)
             acknowledged = len(app.consumer._acked_index[tp])  # and not yet committed
             outstanding = app.consumer.offsets.outstanding(tp) - acknowledged
-            tell("slow", event.message.partition, records.offsets, [str(outstanding).encode()])
+            tell("slow", event.message.partition, list(records.offsets), [str(outstanding).encode()])
 
     return app
 
