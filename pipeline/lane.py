@@ -11,7 +11,8 @@ from pipeline.intake import Intake, Records
 from pipeline.publisher import Publisher
 from pipeline.stage import Output
 
-STEP_RECORDS_MAX = 512  # at once through all stages, so that what one leaves is in the processor's cache for the next
+STEP_RECORDS_MAX = 256  # at once through all stages, so that what one leaves is in the processor's cache for the next
+STEPS_IN_A_ROW_MAX = 2  # without letting others run
 UNACKNOWLEDGED_BATCHES_MAX = 4_096
 DIRTY_KEYS_MAX = 200_000  # more changed keys than this are not left for the next interval
 ENCODE_S_MAX = 0.0005  # without a step between
@@ -104,7 +105,7 @@ class Lane:
         new = 0
         try:
             for number, part in enumerate(fresh.parts(STEP_RECORDS_MAX)):
-                if number:
+                if number and number % STEPS_IN_A_ROW_MAX == 0:
                     await asyncio.sleep(0)  # a fetch may take seconds: what was published leaves meanwhile
                 self._unacknowledged += await self._publisher.publish(self.partition, self._outputs(part))
                 new += len(part.offsets)

@@ -6,15 +6,69 @@ import gc
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.fetched import AHEAD_RECORDS_MIN, fetched_records
+from pipeline.fetched import AHEAD_RECORDS_MIN, CRC, Fetched, KeptBytes, checked, fetched_records
 from pipeline.kafka_admin import admin
-
-pytestmark = pytest.mark.broker
 
 PLACE = TopicPartition("with-aborted", 0)
 FEW = TopicPartition("few", 0)
+
+
+def packed(offsets: list[int], codec: int = 0) -> bytes:
+    """A record batch as a broker keeps it; compaction may have left gaps between the offsets."""
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 1 << 20)
+    for offset in offsets:
+        assert builder.append(offset - offsets[0], 1_000 + offset, b"key", b"value %d" % offset, [])
+    return offsets[0].to_bytes(8, "big") + bytes(builder.build())[8:]
+
+
+def found_in(raw: bytes, begin: int = 0) -> Fetched:
+    return checked(PartitionRecords(PLACE, KeptBytes(raw), [], begin, None, None, True, READ_COMMITTED))
+
+
+@given(
+    st.sets(st.integers(0, 60), min_size=1), st.integers(1, 20), st.integers(-1, 61), st.integers(1, 9), st.booleans()
+)
+def test_however_it_is_packed_and_parted_the_same_records_come_out(
+    offsets: set[int], batch: int, position: int, size: int, compressed: bool
+) -> None:
+    log = sorted(offsets)
+    raw = b"".join(packed(log[at : at + batch], int(compressed)) for at in range(0, len(log), batch))
+    fetched = found_in(raw).after(position)
+    parts = list(fetched.parts(size))
+    assert all(len(part.offsets) == size for part in parts[:-1])
+    assert all(0 < len(part.offsets) <= size for part in parts)
+    records = [row for part in parts for row in zip(part.offsets, part.times_ms, part.values, strict=True)]
+    assert records == [(offset, 1_000 + offset, b"value %d" % offset) for offset in log if offset > position]
+    if records:
+        assert (fetched.last_offset, fetched.last_time_ms) == (log[-1], 1_000 + log[-1])
+        assert fetched.count_max >= len(records)
+
+
+@pytest.mark.parametrize("at", [CRC, CRC + 4, CRC + 40, -1])
+def test_a_batch_with_a_flipped_bit_is_refused(at: int) -> None:
+    raw = bytearray(packed([0, 1]) + packed([2, 3]) + packed([4]))
+    assert found_in(bytes(raw)).last_offset == 4
+    raw[len(packed([0, 1])) + at if at > 0 else at] ^= 1
+    with pytest.raises(CorruptRecordException, match=PLACE.topic):
+        found_in(bytes(raw))
+
+
+def test_a_batch_of_before_kafka_0_11_has_another_checksum() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 1 << 20)
+    builder.append(0, 1_000, b"key", b"value")
+    raw = bytearray(builder.build())
+    (part,) = found_in(bytes(raw)).parts(9)
+    assert part.values == [b"value"]
+    raw[-1] ^= 1
+    with pytest.raises(CorruptRecordException):
+        found_in(bytes(raw))
 
 
 async def fill(address: str) -> int:
@@ -54,6 +108,7 @@ async def read(address: str, begin: int, end: int, by_batch: bool) -> list[int]:
     return found
 
 
+@pytest.mark.broker
 def test_from_every_offset_on_it_is_what_aiokafka_reads(broker: str) -> None:
     """Also from the marker of an aborted transaction on, when nothing of the transaction itself is read."""
 
@@ -67,6 +122,7 @@ def test_from_every_offset_on_it_is_what_aiokafka_reads(broker: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.broker
 def test_little_is_not_followed_by_a_fetch_until_more_is_asked_for(broker: str) -> None:
     async def run() -> tuple[list[int], bool, list[int], bool]:
         async with admin(broker) as client:
@@ -102,6 +158,7 @@ def test_little_is_not_followed_by_a_fetch_until_more_is_asked_for(broker: str) 
     assert asked_after_much
 
 
+@pytest.mark.broker
 def test_nothing_that_was_fetched_waits_for_the_collector(broker: str) -> None:
     """Each answer of the broker holds up to a fetch's bytes, some hundred times a second."""
 
