@@ -24,7 +24,7 @@ async def outcomes(address: str, partition: int = 0) -> str:
         end = (await consumer.end_offsets([place]))[place]
         while await consumer.position(place) < end:
             for found in (await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {DECISIONS}, {})).values():
-                values = [record.value for record in found.records]
+                values = [record.value for record in found.unpacked()]
                 counts.update(outcome.decode() for value in values for outcome in OUTCOME.findall(value))
                 requests.update(request for value in values for request in REQUEST.findall(value))
     return described(counts, len(requests))
