@@ -87,16 +87,6 @@ class Fetched(NamedTuple):
         """Of the last batch: compaction may have left no record there."""
         return int(self.batches[-1].next_offset) - 1
 
-    @property
-    def last_time_ms(self) -> int:
-        """The latest of the last batch."""
-        return int(self.batches[-1].max_timestamp)
-
-    @property
-    def count_max(self) -> int:
-        """So many records they are, or fewer."""
-        return sum(batch.next_offset - batch.base_offset for batch in self.batches)
-
     def after(self, position: int) -> "Fetched":
         """Without the records up to this offset."""
         batches = [batch for batch in self.batches if batch.next_offset > position + 1]
@@ -208,7 +198,7 @@ def _drain(
 
 
 def _size(found: Any) -> int:
-    return found.count_max if type(found) is Fetched else len(found)
+    return len(found.covers if type(found) is Fetched else found)
 
 
 def _with_what_was_empty(found: Fetched, tp: Any, empty: dict[Any, range]) -> Fetched:

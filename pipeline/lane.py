@@ -87,7 +87,9 @@ class Lane:
                 raise GapError(records.covers.start, self._wanted)
             new = await self._step(records.after(self.chain.position))
             self._processed.append(delivered)
-            self._wanted = max(self._wanted, self.chain.position + 1, records.covers.stop if records.covers else 0)
+            if records.covers is not None:  # behind the last record there may be offsets that hold none
+                self.chain.position = max(self.chain.position, records.covers.stop - 1)
+            self._wanted = max(self._wanted, self.chain.position + 1)
         if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self.chain.changed > DIRTY_KEYS_MAX:
             await self.checkpoint()
         return new

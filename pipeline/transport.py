@@ -217,9 +217,9 @@ class BatchConsumer(driver.Consumer):
             tp.topic,
             tp.partition,
             found.last_offset,
-            found.last_time_ms / 1000.0,
-            0,  # a producer's time or the broker's: nobody asks
-            None,  # headers belong to records, not to a batch
+            0.0,  # times and headers belong to records, not to a batch
+            0,
+            None,
             None,
             cast(Any, found),
             None,

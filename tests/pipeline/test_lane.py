@@ -75,6 +75,7 @@ def test_a_delivery_that_passes_records_over_is_left_alone_until_they_came() -> 
         await resumed.handle(wanted, records(8, 12))  # holds nothing that is new, as after an aborted transaction
         await resumed.handle(further, records(12, 15))
         assert resumed._processed == [wanted, further]
+        assert resumed.chain.position == 14  # a worker that begins here wants no record before 15
         with pytest.raises(GapError):
             await resumed.handle(ahead, records(20, 21))
         resumed.pass_over(20)
