@@ -1,7 +1,6 @@
 """From raw records to a batch of events, and dead letters for what is no event; its neighbours go on."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -25,32 +24,17 @@ class Raw(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Raw records of one partition in order, as columns of equal length. `times_ms`: the records' own, as Kafka has it.
-
-    `covers`: the offsets of which these are all the records; None where nobody asks.
-    """
+    """Raw records of one partition in order, as columns of equal length. `times_ms`: the records' own times."""
 
     offsets: Sequence[int]
     times_ms: list[int]
     values: list[bytes | None]
-    covers: range | None = None
 
     @classmethod
     def of_rows(cls, raws: Iterable[Raw]) -> "Records":
         """The same records by the row."""
         raws = list(raws)
         return cls([raw.offset for raw in raws], [raw.time_us // 1000 for raw in raws], [raw.value for raw in raws])
-
-    def parts(self, size: int) -> Iterator["Records"]:
-        """The same records, at most `size` at a time."""
-        for start in range(0, len(self.offsets), size):
-            end = start + size
-            yield Records(self.offsets[start:end], self.times_ms[start:end], self.values[start:end])
-
-    def after(self, position: int) -> "Records":
-        """Without the records up to this offset."""
-        index = bisect_right(self.offsets, position)
-        return Records(self.offsets[index:], self.times_ms[index:], self.values[index:]) if index else self
 
 
 class Intake:

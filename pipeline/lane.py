@@ -75,7 +75,7 @@ class Lane:
         self._checkpointing = asyncio.Lock()
         self._urgent = 0  # checkpoints that wait and are not at leisure
 
-    async def handle(self, delivered: Delivered, records: Records | Fetched) -> int:
+    async def handle(self, delivered: Delivered, fetched: Fetched) -> int:
         """Process one delivered batch; how many of its records were new (the rest were before a crash or rebalance).
 
         GapError: records before it have not come, so it is left alone.
@@ -83,26 +83,25 @@ class Lane:
         async with self._stepping:
             if self.closed:
                 return 0
-            if records.covers is not None and records.covers.start > self._wanted:
-                raise GapError(records.covers.start, self._wanted)
-            new = await self._step(records.after(self.chain.position))
+            if fetched.covers.start > self._wanted:
+                raise GapError(fetched.covers.start, self._wanted)
+            new = await self._step(fetched.after(self.chain.position))
             self._processed.append(delivered)
-            if records.covers is not None:  # behind the last record there may be offsets that hold none
-                self.chain.position = max(self.chain.position, records.covers.stop - 1)
+            self.chain.position = max(self.chain.position, fetched.covers.stop - 1)  # which may hold no record
             self._wanted = max(self._wanted, self.chain.position + 1)
         if len(self._processed) >= UNACKNOWLEDGED_BATCHES_MAX or self.chain.changed > DIRTY_KEYS_MAX:
             await self.checkpoint()
         return new
 
-    def has_had(self, records: Records | Fetched) -> bool:
+    def has_had(self, fetched: Fetched) -> bool:
         """Whether all of it lies behind what the state accounts for, as after a rebalance, and none of it is new."""
-        return records.covers is not None and records.covers.stop <= self.chain.position + 1
+        return fetched.covers.stop <= self.chain.position + 1
 
     def pass_over(self, begin: int) -> None:
         """Nothing before `begin` will ever come."""
         self._wanted = begin
 
-    async def _step(self, fresh: Records | Fetched) -> int:
+    async def _step(self, fresh: Fetched) -> int:
         self.busy = True
         new = 0
         try:

@@ -101,9 +101,14 @@ def gap(_: str) -> None:
         found = await fetched_records(*how)
         if next(fetches) % ONE_LOST_OF == 0:
             return {}
-        return {tp: one._replace(covers=None) if isinstance(one, Fetched) else one for tp, one in found.items()}
+        return {tp: _from_the_first(one) if isinstance(one, Fetched) else one for tp, one in found.items()}
 
     _replace(pipeline.transport, "fetched_records", losing)
+
+
+def _from_the_first(found: Fetched) -> Fetched:
+    """Said to cover all offsets before it too, so that it leaves no gap."""
+    return found._replace(covers=range(found.covers.stop))
 
 
 async def _listen(broker: str, heard: list[Relayed]) -> None:

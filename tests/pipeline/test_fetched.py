@@ -6,56 +6,53 @@ import gc
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fetched import AHEAD_RECORDS_MIN, CRC, Fetched, KeptBytes, checked, fetched_records
+from pipeline.fetched import AHEAD_RECORDS_MIN, CRC, fetched_records
+from pipeline.intake import Raw
 from pipeline.kafka_admin import admin
+from tests.pipeline.packing import found_in, packed
 
 PLACE = TopicPartition("with-aborted", 0)
 FEW = TopicPartition("few", 0)
 
 
-def packed(offsets: list[int], codec: int = 0) -> bytes:
-    """A record batch as a broker keeps it; compaction may have left gaps between the offsets."""
-    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 1 << 20)
-    for offset in offsets:
-        assert builder.append(offset - offsets[0], 1_000 + offset, b"key", b"value %d" % offset, [])
-    return offsets[0].to_bytes(8, "big") + bytes(builder.build())[8:]
+def row(offset: int) -> Raw:
+    return Raw(offset, 1_000_000 + 1_000 * offset, b"value %d" % offset)
 
 
-def found_in(raw: bytes, begin: int = 0) -> Fetched:
-    return checked(PartitionRecords(PLACE, KeptBytes(raw), [], begin, None, None, True, READ_COMMITTED))
+OFFSETS = st.integers(0, 60)
 
 
-@given(
-    st.sets(st.integers(0, 60), min_size=1), st.integers(1, 20), st.integers(-1, 61), st.integers(1, 9), st.booleans()
-)
+@given(st.sets(OFFSETS, min_size=1), st.integers(1, 20), OFFSETS, st.integers(-1, 61), st.integers(1, 9), st.booleans())
 def test_however_it_is_packed_and_parted_the_same_records_come_out(
-    offsets: set[int], batch: int, position: int, size: int, compressed: bool
+    offsets: set[int], batch: int, begin: int, position: int, size: int, compressed: bool
 ) -> None:
     log = sorted(offsets)
-    raw = b"".join(packed(log[at : at + batch], int(compressed)) for at in range(0, len(log), batch))
-    fetched = found_in(raw).after(position)
-    parts = list(fetched.parts(size))
+    batches = [packed([row(offset) for offset in log[at : at + batch]], compressed) for at in range(0, len(log), batch)]
+    found = found_in(b"".join(batches), begin)
+    assert found.covers == range(begin, max(begin, log[-1] + 1))
+    parts = list(found.after(position).parts(size))
     assert all(len(part.offsets) == size for part in parts[:-1])
     assert all(0 < len(part.offsets) <= size for part in parts)
-    records = [row for part in parts for row in zip(part.offsets, part.times_ms, part.values, strict=True)]
-    assert records == [(offset, 1_000 + offset, b"value %d" % offset) for offset in log if offset > position]
-    if records:
-        assert fetched.last_offset == log[-1] == fetched.covers[-1]
+    records = [each for part in parts for each in zip(part.offsets, part.times_ms, part.values, strict=True)]
+    wanted = [row(offset) for offset in log if offset >= begin and offset > position]
+    assert records == [(raw.offset, raw.time_us // 1000, raw.value) for raw in wanted]
+    if wanted:
+        assert found.last_offset == log[-1]
 
 
 @pytest.mark.parametrize("at", [CRC, CRC + 4, CRC + 40, -1])
 def test_a_batch_with_a_flipped_bit_is_refused(at: int) -> None:
-    raw = bytearray(packed([0, 1]) + packed([2, 3]) + packed([4]))
-    assert found_in(bytes(raw)).last_offset == 4
-    raw[len(packed([0, 1])) + at if at > 0 else at] ^= 1
-    with pytest.raises(CorruptRecordException, match=PLACE.topic):
+    first = packed([row(0), row(1)])
+    raw = bytearray(first + packed([row(2), row(3)]))
+    assert found_in(bytes(raw)).last_offset == 3
+    raw[len(first) + at if at > 0 else at] ^= 1
+    with pytest.raises(CorruptRecordException, match="packed"):
         found_in(bytes(raw))
 
 

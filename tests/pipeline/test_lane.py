@@ -7,12 +7,14 @@ import pytest
 from pipeline import lane as lane_module
 from pipeline.chain import Chain, check_stages
 from pipeline.changelog import Changelog
+from pipeline.fetched import Fetched
 from pipeline.flow import STAGES
-from pipeline.intake import Intake, Raw, Records
+from pipeline.intake import Intake, Raw
 from pipeline.kafka_admin import create_changelogs, create_topics
 from pipeline.lane import GapError, Lane
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
+from tests.pipeline.packing import fetched
 from tests.pipeline.test_intake import NOW_US, changed
 
 
@@ -26,9 +28,10 @@ class Batch:
         return True
 
 
-def lane() -> Lane:
+def lane(position: int = -1) -> Lane:
     """A lane over a publisher that is connected to nothing, so that every hand-over fails."""
     chain = Chain("traffic", check_stages(STAGES), Settings())
+    chain.restore({}, position)
     changelog = Changelog("127.0.0.1:1", "changelog", 0)
     return Lane(chain, Intake("traffic", "quota"), Publisher("127.0.0.1:1"), 0, 1, changelog)
 
@@ -38,9 +41,9 @@ def test_a_batch_that_cannot_be_published_closes_the_lane() -> None:
 
     async def run() -> None:
         with pytest.raises(AssertionError, match="start"):
-            await failing.handle(first, Records.of_rows([Raw(0, NOW_US, changed())]))
+            await failing.handle(first, fetched(Raw(0, NOW_US, changed())))
         assert failing.closed
-        assert await failing.handle(second, Records.of_rows([Raw(1, NOW_US, changed(id="r-2"))])) == 0
+        assert await failing.handle(second, fetched(Raw(1, NOW_US, changed(id="r-2")))) == 0
         await failing.checkpoint()  # would fail as well if it tried to write
 
     asyncio.run(run())
@@ -49,22 +52,17 @@ def test_a_batch_that_cannot_be_published_closes_the_lane() -> None:
 
 
 def test_what_was_before_a_crash_is_not_processed_again() -> None:
-    resumed, again = lane(), Batch()
-    resumed.chain.restore({}, position=7)
-    assert (
-        asyncio.run(resumed.handle(again, Records.of_rows([Raw(6, NOW_US, changed()), Raw(7, NOW_US, changed())]))) == 0
-    )
+    resumed, again = lane(position=7), Batch()
+    assert asyncio.run(resumed.handle(again, fetched(Raw(6, NOW_US, changed()), Raw(7, NOW_US, changed())))) == 0
     assert not resumed.closed
 
 
 def test_a_delivery_that_passes_records_over_is_left_alone_until_they_came() -> None:
     """Nothing behind what is wanted is processed or committed."""
-    resumed, ahead, further, wanted = lane(), Batch(), Batch(), Batch()
-    resumed.chain.restore({}, position=7)
-    resumed = Lane(resumed.chain, Intake("traffic", "quota"), Publisher("127.0.0.1:1"), 0, 1, resumed._changelog)
+    resumed, ahead, further, wanted = lane(position=7), Batch(), Batch(), Batch()
 
-    def records(first: int, stop: int) -> Records:
-        return Records.of_rows([])._replace(offsets=[], covers=range(first, stop))
+    def records(first: int, stop: int) -> Fetched:
+        return Fetched([], first, range(first, stop))
 
     async def run() -> None:
         with pytest.raises(GapError, match="begins at offset 9, and offset 8 was to come"):
@@ -89,13 +87,13 @@ ORGANISATIONS = 200
 PARTITIONS = 4  # of every topic, as in other tests on the same broker
 
 
-def requests(first: int) -> Records:
+def requests(first: int) -> Fetched:
     """One of each organisation, at offsets from `first` on."""
-    return Records.of_rows(
-        [
+    return fetched(
+        *(
             Raw(first + number, NOW_US, changed(id=f"r-{first + number}", organisation=f"org-{number}"))
             for number in range(ORGANISATIONS)
-        ]
+        )
     )
 
 
