@@ -8,16 +8,18 @@ Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords
 import asyncio
 from collections.abc import Collection, Container, Iterator, Sequence
 from itertools import chain, dropwhile, islice
+from operator import attrgetter, length_hint
 from typing import Any, NamedTuple
 
 import google_crc32c
 from aiokafka import conn
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
 
 from pipeline.intake import Records
+from pipeline.packed import MAGIC, MAGIC_AT, decompress_bounded, readable
 
 AHEAD_RECORDS_MIN = 2_048
 """After a poll that found fewer, nothing is fetched until the next: what had been fetched ahead would be old by then,
@@ -29,10 +31,9 @@ READER_BYTES = 4 << 20
 stops the reading and starts it again."""
 
 
-LENGTH, MAGIC, CRC = 8, 16, 17
-"""Where a record batch has its length (without what comes before), its version and its checksum, of all that follows
+LENGTH, CRC = 8, 17
+"""Where a record batch has its length (without what comes before) and its checksum, of all that follows
 (https://kafka.apache.org/documentation/#recordbatch)."""
-MAGIC_WITH_CRC32C = 2
 PIECE_BYTES = 16 << 10
 
 
@@ -51,6 +52,10 @@ class KeptBytes(MemoryRecords):  # type: ignore[misc]
 
 
 aiokafka_fetcher.MemoryRecords = KeptBytes
+decompress_bounded()
+
+UNREADABLE = (ValueError, IndexError, CorruptRecordException, UnsupportedCodecError)
+"""What aiokafka raises at a record that it cannot read."""
 
 
 def is_intact(raw: bytes, begin: int, batch: Any) -> bool:
@@ -58,7 +63,7 @@ def is_intact(raw: bytes, begin: int, batch: Any) -> bool:
 
     aiokafka's own CRC-32C is a table in memory, 200 ns for an event's 380 bytes; the processor's instruction takes 17.
     """
-    if raw[begin + MAGIC] != MAGIC_WITH_CRC32C or google_crc32c.implementation != "c":
+    if raw[begin + MAGIC_AT] != MAGIC or google_crc32c.implementation != "c":
         return bool(batch.validate_crc())
     checksum, first, end = 0, begin + CRC + 4, _end(raw, begin)
     for at in range(first, end, PIECE_BYTES):  # it takes nothing but bytes, and a copy of all would pass the cache by
@@ -70,60 +75,97 @@ def _end(raw: bytes, begin: int) -> int:
     return begin + LENGTH + 4 + int.from_bytes(raw[begin + LENGTH : begin + LENGTH + 4])
 
 
+class Packed(NamedTuple):
+    """A record batch as aiokafka has it, and its bytes, which that keeps as well."""
+
+    batch: Any
+    raw: memoryview
+
+
 class Fetched(NamedTuple):
-    """Records of one partition in order, still packed. `batches`: aiokafka's, checked, none empty of what may be read.
+    """Records of one partition in order, still packed. `batches`: checked, none empty of what may be read.
 
     `covers`: the offsets that were read, also those that compaction, an aborted transaction or a transaction's marker
     left without a record. The next records begin at its stop. `begin`: the first batch may begin before it, since a
     batch is fetched whole, also from its middle on.
     """
 
-    batches: list[Any]
+    batches: list[Packed]
     begin: int
     covers: range
 
     @property
     def last_offset(self) -> int:
         """Of the last batch: compaction may have left no record there."""
-        return int(self.batches[-1].next_offset) - 1
+        return int(self.batches[-1].batch.next_offset) - 1
 
     def after(self, position: int) -> "Fetched":
         """Without the records up to this offset."""
-        batches = [batch for batch in self.batches if batch.next_offset > position + 1]
+        batches = [packed for packed in self.batches if packed.batch.next_offset > position + 1]
         return self._replace(batches=batches, begin=max(self.begin, position + 1))
 
     def unpacked(self) -> Iterator[Any]:
-        """The records, each with `offset`, `timestamp` (ms), `key` and `value`. Once."""
-        records = chain.from_iterable(self.batches)
-        return dropwhile(lambda record: record.offset < self.begin, records)
+        """The records, each with `offset`, `timestamp` (ms), `key` and `value`. Once; whatever aiokafka raises."""
+        return self._unpacked(iter(self.batches))
 
     def parts(self, size: int) -> Iterator[Records]:
-        """The records, `size` at a time, the last part smaller. Once."""
-        records = self.unpacked()
-        while part := list(islice(records, size)):
-            offsets: Sequence[int] = range(part[0].offset, part[-1].offset + 1)
-            if len(offsets) != len(part):
-                offsets = [record.offset for record in part]
-            yield Records(offsets, [record.timestamp for record in part], [record.value for record in part])
+        """The records, `size` at a time, the last part smaller. Once.
+
+        What aiokafka cannot read begins a part of its own, read by `pipeline.packed`; a Problem is the value of what
+        nobody can.
+        """
+        batches = iter(self.batches)
+        records, wanted = self._unpacked(batches), self.begin
+        while True:
+            part: list[Any] = []
+            try:
+                part.extend(islice(records, size))  # keeps what came before an error
+            except UNREADABLE:
+                failed = self.batches[-1 - length_hint(batches)]
+                if failed.batch.magic != MAGIC:
+                    raise
+                wanted = max(wanted, part[-1].offset + 1) if part else wanted
+                records = chain(readable(failed.raw, wanted), self._unpacked(batches))
+                if not part:
+                    continue
+            if not part:
+                return
+            wanted = max(wanted, part[-1].offset + 1)
+            yield _columns(part)
+
+    def _unpacked(self, batches: Iterator[Packed]) -> Iterator[Any]:
+        records = chain.from_iterable(map(_BATCH, batches))
+        return dropwhile(lambda record: record.offset < self.begin, records)
+
+
+_BATCH = attrgetter("batch")
+
+
+def _columns(part: list[Any]) -> Records:
+    offsets: Sequence[int] = range(part[0].offset, part[-1].offset + 1)
+    if len(offsets) != len(part):
+        offsets = [record.offset for record in part]
+    return Records(offsets, [record.timestamp for record in part], [record.value for record in part])
 
 
 def checked(found: Any) -> Fetched:
     """All of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
     found._records_iterator = None  # refers back, and what was fetched would lie about until the collector comes
-    batches: list[Any] = []
+    batches: list[Packed] = []
     first = next_offset = found.next_fetch_offset
     raw, begin = found._records.raw, 0
+    view = memoryview(raw)
     while found._records.has_next():
         batch = found._records.next_batch()
         if found._check_crcs and not is_intact(raw, begin, batch):
             raise CorruptRecordException(f"Invalid CRC - {found._tp}")
-        begin = _end(raw, begin)
+        packed = Packed(batch, view[begin : (begin := _end(raw, begin))])
         aborted = _is_aborted(found, batch)
         if batch.is_control_batch:
             if aborted and found._contains_abort_marker(batch):
                 found._aborted_producers.discard(batch.producer_id)
         elif not aborted and batch.next_offset > first:
-            batches.append(batch)
+            batches.append(packed)
         next_offset = max(next_offset, batch.next_offset)
     return Fetched(batches, first, range(first, next_offset))
 

@@ -16,11 +16,12 @@ _BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # ValidationEr
 
 
 class Raw(NamedTuple):
-    """A record as it lies in a topic. `time_us` is the record's own timestamp, not the event's."""
+    """A record as it lies in a topic. `time_us` is the record's own timestamp, not the event's. A Problem as its value:
+    nobody can read it, nor perhaps what follows it in its record batch."""
 
     offset: int
     time_us: int
-    value: bytes | None
+    value: bytes | Problem | None
 
 
 class Records(NamedTuple):
@@ -28,7 +29,7 @@ class Records(NamedTuple):
 
     offsets: Sequence[int]
     times_ms: list[int]
-    values: list[bytes | None]
+    values: list[bytes | Problem | None]
 
     @classmethod
     def of_rows(cls, raws: Iterable[Raw]) -> "Records":
@@ -59,7 +60,7 @@ class Intake:
             return None
         try:
             events = list(map(self._decode, cast(Iterable[bytes], records.values)))
-        except (*_BAD, TypeError):  # the last by a tombstone
+        except (*_BAD, TypeError):  # the last by a tombstone or a Problem
             return None
         return events if not self._judges_time or _times_are_usual(events, records.times_ms) else None
 
@@ -85,6 +86,8 @@ class Intake:
     def _event(self, raw: Raw) -> Any:
         if raw.value is None:
             return Problem("", "no value (a tombstone)")
+        if isinstance(raw.value, Problem):
+            return raw.value
         try:
             event = self._decode(raw.value)
         except _BAD as error:
@@ -94,7 +97,7 @@ class Intake:
         return event
 
     def _dead_letter(self, partition: int, raw: Raw, problem: Problem) -> Output:
-        value = raw.value or b""
+        value = raw.value if isinstance(raw.value, bytes) else b""
         letter = DeadLetter(
             id=f"d-{self.topic.alias}-{partition}-{raw.offset}",
             time_us=max(raw.time_us, 0),

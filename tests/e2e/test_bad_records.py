@@ -5,8 +5,11 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
+from pipeline.intake import Raw
 from pipeline.observer import Observer
+from pipeline.packed import UNPACKED_BYTES_MAX
 from tests.e2e.runs import once, read, worker
+from tests.pipeline.packing import with_bad_header
 from tests.pipeline.test_intake import BAD, NOW_US, changed
 from topics.fields import SECOND_US
 from topics.table import BY_ALIAS, RECORD_BYTES_MAX
@@ -53,3 +56,61 @@ def test_bad_records_harm_nobody(fresh_broker: str, tmp_path: Path) -> None:
     assert {(letter.topic, letter.partition, letter.stage) for letter in letters} == {(TRAFFIC, 1, "quota")}
     decided = {decision.request for decision in once(read(fresh_broker, "decisions")).values()}
     assert decided == {"good-first", *(f"good-{number}" for number in range(len(BAD)))}
+
+
+COMPRESSIONS = ("gzip", "snappy", "lz4", "zstd", None)
+
+
+def good(name: str, number: int) -> bytes:
+    return changed(id=f"{name}-{number}", time_us=NOW_US + number * SECOND_US // 10)
+
+
+async def send_batches(address: str) -> int:
+    """Batches in every compression, each three requests, between them one of names that are not UTF-8, and one, of a
+    few KB, that would be larger than all limits when decompressed; the offset of that."""
+    larger = 2 * UNPACKED_BYTES_MAX
+    swelling = -1
+    for number, compression in enumerate(COMPRESSIONS):
+        async with AIOKafkaProducer(
+            bootstrap_servers=address, compression_type=compression, max_request_size=larger
+        ) as producer:
+
+            async def send(value: bytes, producer: AIOKafkaProducer = producer) -> int:
+                sent = await producer.send_and_wait(
+                    TRAFFIC, value, key=b"acme", partition=1, timestamp_ms=NOW_US // 1000
+                )
+                return int(sent.offset)
+
+            for again in range(3):
+                await send(good(f"{compression}", 3 * number + again))
+            if compression == "zstd":
+                swelling = await send(bytes(UNPACKED_BYTES_MAX))
+            batch = producer.create_batch()
+            batch.append(key=b"acme", value=b"", timestamp=NOW_US // 1000)
+            batch.close()
+            batch._buffer = bytearray(with_bad_header([Raw(0, NOW_US, good(f"after {compression}", 3 * number + 2))]))
+            await (await producer.send_batch(batch, TRAFFIC, partition=1))
+    return swelling
+
+
+async def watched_batches(address: str) -> int:
+    observer = Observer(address)
+    await observer.start()
+    swelling = await send_batches(address)
+    async with asyncio.timeout(60):
+        while observer.decisions.once < 4 * len(COMPRESSIONS) or observer.counts["dead-letters"] < 1:
+            observer.check()
+            await asyncio.sleep(0.1)
+    await observer.stop()
+    return swelling
+
+
+def test_batches_in_every_compression_and_two_that_aiokafka_does_not_read(fresh_broker: str, tmp_path: Path) -> None:
+    with worker(fresh_broker, tmp_path):
+        swelling = asyncio.run(watched_batches(fresh_broker))
+    (letter,) = [found.value for found in read(fresh_broker, "dead-letters")]
+    assert (letter.topic, letter.partition, letter.offset, letter.field) == (TRAFFIC, 1, swelling, "")
+    assert letter.reason.startswith(f"a record batch that cannot be read from offset {swelling} to its end, {swelling}")
+    decided = {decision.request for decision in once(read(fresh_broker, "decisions")).values()}
+    sent = {f"{name}-{3 * number + again}" for number, name in enumerate(COMPRESSIONS) for again in range(3)}
+    assert decided == sent | {f"after {name}-{3 * number + 2}" for number, name in enumerate(COMPRESSIONS)}
