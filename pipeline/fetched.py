@@ -6,20 +6,31 @@ Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords
 """
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Container, Iterator, Sequence
-from itertools import chain, dropwhile, islice
-from operator import attrgetter, length_hint
+from itertools import chain, dropwhile, islice, pairwise
 from typing import Any, NamedTuple
 
 import google_crc32c
 from aiokafka import conn
 from aiokafka.consumer import fetcher as aiokafka_fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from pipeline.intake import Records
-from pipeline.packed import MAGIC, MAGIC_AT, decompress_bounded, readable
+from pipeline.packed import (
+    ATTRIBUTES_AT,
+    COMPRESSION,
+    MAGIC,
+    MAGIC_AT,
+    UnpackError,
+    is_dense,
+    plain,
+    readable,
+    unreadable,
+)
 
 AHEAD_RECORDS_MIN = 2_048
 """After a poll that found fewer, nothing is fetched until the next: what had been fetched ahead would be old by then,
@@ -52,10 +63,6 @@ class KeptBytes(MemoryRecords):  # type: ignore[misc]
 
 
 aiokafka_fetcher.MemoryRecords = KeptBytes
-decompress_bounded()
-
-UNREADABLE = (ValueError, IndexError, CorruptRecordException, UnsupportedCodecError)
-"""What aiokafka raises at a record that it cannot read."""
 
 
 def is_intact(raw: bytes, begin: int, batch: Any) -> bool:
@@ -75,99 +82,178 @@ def _end(raw: bytes, begin: int) -> int:
     return begin + LENGTH + 4 + int.from_bytes(raw[begin + LENGTH : begin + LENGTH + 4])
 
 
-class Packed(NamedTuple):
-    """A record batch as aiokafka has it, and its bytes, which that keeps as well."""
+UNREADABLE = (ValueError, LookupError, ArithmeticError, KafkaError)
+"""What aiokafka raises at a record that it cannot read."""
 
-    batch: Any
-    raw: memoryview
+PART_BYTES_MAX = 1 << 20
+"""Of decompressed batches, after which a part ends although it has few records: one record may be as large as all."""
+
+BY_AIOKAFKA_BYTES_MAX = 4 << 20
+"""A decompressed batch that is larger is not left to aiokafka, which makes 74 bytes of each 2 of an empty header."""
 
 
 class Fetched(NamedTuple):
-    """Records of one partition in order, still packed. `batches`: checked, none empty of what may be read.
+    """Records of one partition in order, still packed. `batches`: aiokafka's, checked, none empty of what may be read.
 
     `covers`: the offsets that were read, also those that compaction, an aborted transaction or a transaction's marker
     left without a record. The next records begin at its stop. `begin`: the first batch may begin before it, since a
-    batch is fetched whole, also from its middle on.
+    batch is fetched whole, also from its middle on. `raw`: what the batches lie in, and perhaps others. `plain`: all of
+    them since Kafka 0.11, and none compressed.
     """
 
-    batches: list[Packed]
+    batches: list[Any]
     begin: int
     covers: range
+    raw: bytes = b""
+    plain: bool = True
 
     @property
     def last_offset(self) -> int:
         """Of the last batch: compaction may have left no record there."""
-        return int(self.batches[-1].batch.next_offset) - 1
+        return int(self.batches[-1].next_offset) - 1
 
     def after(self, position: int) -> "Fetched":
         """Without the records up to this offset."""
-        batches = [packed for packed in self.batches if packed.batch.next_offset > position + 1]
+        batches = [batch for batch in self.batches if batch.next_offset > position + 1]
         return self._replace(batches=batches, begin=max(self.begin, position + 1))
 
     def unpacked(self) -> Iterator[Any]:
         """The records, each with `offset`, `timestamp` (ms), `key` and `value`. Once; whatever aiokafka raises."""
-        return self._unpacked(iter(self.batches))
+        return dropwhile(lambda record: record.offset < self.begin, chain.from_iterable(self.batches))
 
     def parts(self, size: int) -> Iterator[Records]:
-        """The records, `size` at a time, the last part smaller. Once.
+        """The records, `size` at a time, the last part smaller, and others after what was unusual. Once.
 
-        What aiokafka cannot read begins a part of its own, read by `pipeline.packed`; a Problem is the value of what
-        nobody can.
+        Their offsets rise and lie within `covers`. A Problem is the value of what nobody can read.
         """
-        batches = iter(self.batches)
-        records, wanted = self._unpacked(batches), self.begin
-        while True:
-            part: list[Any] = []
-            try:
-                part.extend(islice(records, size))  # keeps what came before an error
-            except UNREADABLE:
-                failed = self.batches[-1 - length_hint(batches)]
-                if failed.batch.magic != MAGIC:
-                    raise
-                wanted = max(wanted, part[-1].offset + 1) if part else wanted
-                records = chain(readable(failed.raw, wanted), self._unpacked(batches))
-                if not part:
-                    continue
-            if not part:
-                return
-            wanted = max(wanted, part[-1].offset + 1)
-            yield _columns(part)
+        wanted = self.begin
+        if self.plain:
+            for part in self._as_they_lie(size):
+                yield part
+                wanted = part.offsets[-1] + 1
+        yield from self._batch_by_batch(size, wanted)
 
-    def _unpacked(self, batches: Iterator[Packed]) -> Iterator[Any]:
-        records = chain.from_iterable(map(_BATCH, batches))
-        return dropwhile(lambda record: record.offset < self.begin, records)
+    def _as_they_lie(self, size: int) -> Iterator[Records]:
+        """Up to where there is a gap, or aiokafka raises."""
+        records, wanted = self.unpacked(), self.begin
+        with contextlib.suppress(*UNREADABLE):
+            while part := list(islice(records, size)):
+                offsets = range(part[0].offset, part[-1].offset + 1)
+                if len(offsets) != len(part) or offsets.start != wanted:
+                    return
+                yield _columns(offsets, part)
+                wanted = offsets.stop
+
+    def _batch_by_batch(self, size: int, wanted: int) -> Iterator[Records]:
+        part: list[Any] = []
+        offsets: list[int] = []
+        unpacked_bytes = 0
+        for batch, raw in self._again(wanted):
+            reader = _Reader(batch, raw, wanted)
+            unpacked_bytes += reader.unpacked_bytes
+            while taken := reader.take(size - len(part)):
+                part += taken
+                offsets += reader.offsets
+                if len(part) == size:
+                    yield _columns(offsets, part)
+                    part, offsets = [], []
+            wanted = reader.wanted
+            if unpacked_bytes > PART_BYTES_MAX:
+                if part:
+                    yield _columns(offsets, part)
+                part, offsets, unpacked_bytes = [], [], 0
+        if part:
+            yield _columns(offsets, part)
+
+    def _again(self, wanted: int) -> Iterator[tuple[Any, memoryview]]:
+        """Each batch that may have records from this offset on as if nobody had begun to read it, and its bytes."""
+        kept = {batch.next_offset for batch in self.batches if batch.next_offset > wanted}
+        packed, begin = MemoryRecords(self.raw), 0
+        while kept and packed.has_next():
+            batch, end = packed.next_batch(), _end(self.raw, begin)
+            if batch.next_offset in kept:
+                yield batch, memoryview(self.raw)[begin:end]
+            begin = end
 
 
-_BATCH = attrgetter("batch")
-
-
-def _columns(part: list[Any]) -> Records:
-    offsets: Sequence[int] = range(part[0].offset, part[-1].offset + 1)
-    if len(offsets) != len(part):
-        offsets = [record.offset for record in part]
+def _columns(offsets: Sequence[int], part: list[Any]) -> Records:
     return Records(offsets, [record.timestamp for record in part], [record.value for record in part])
+
+
+class _Reader:
+    """The records of one batch from offset `wanted` on: aiokafka's, or those of `pipeline.packed` from where aiokafka
+    raises, or finds an offset that cannot be there. `offsets`: of those that were taken last; counted, where there is
+    a record for each, since a broker does not look at what they claim."""
+
+    def __init__(self, batch: Any, raw: memoryview, wanted: int) -> None:
+        self.wanted = wanted
+        self.offsets: list[int] = []
+        self.unpacked_bytes = 0
+        self._batch = batch
+        self._raw: bytes | memoryview = raw
+        self._dense = raw[MAGIC_AT] == MAGIC and is_dense(raw)
+        if self._dense:
+            self.wanted = max(wanted, batch.base_offset)
+        self._records: Iterator[Any] = chain(self._opened(raw))  # begins to read when asked
+
+    def _opened(self, raw: memoryview) -> Any:
+        if raw[MAGIC_AT] != MAGIC:
+            return dropwhile(lambda record: record.offset < self.wanted, self._batch)
+        if raw[ATTRIBUTES_AT] & COMPRESSION:
+            try:
+                self._raw = plain(raw)
+            except UnpackError as error:
+                return unreadable(raw, self.wanted, error)
+            self.unpacked_bytes = len(self._raw)
+        if self.unpacked_bytes > BY_AIOKAFKA_BYTES_MAX or self._batch.base_offset < self.wanted:
+            return readable(self._raw, self.wanted)
+        return DefaultRecordBatch(self._raw) if self.unpacked_bytes else self._batch
+
+    def take(self, count: int) -> list[Any]:
+        """At most `count` records; none, when there are no more."""
+        try:
+            records = self._checked(count)
+        except UNREADABLE:
+            if self._raw[MAGIC_AT] != MAGIC:
+                raise
+            self._records = readable(self._raw, self.wanted)
+            records = self._checked(count)
+        if records:
+            self.wanted = self.offsets[-1] + 1
+        return records
+
+    def _checked(self, count: int) -> list[Any]:
+        records = list(islice(self._records, count))
+        if self._dense:
+            self.offsets = list(range(self.wanted, self.wanted + len(records)))
+            return records
+        self.offsets = [record.offset for record in records]
+        bounds = [self.wanted - 1, *self.offsets, self._batch.next_offset]
+        if any(left >= right for left, right in pairwise(bounds)):
+            raise UnpackError("offsets that do not rise")
+        return records
 
 
 def checked(found: Any) -> Fetched:
     """All of a `PartitionRecords` that nobody has begun to iterate. CorruptRecordException: a bad checksum."""
     found._records_iterator = None  # refers back, and what was fetched would lie about until the collector comes
-    batches: list[Packed] = []
+    batches: list[Any] = []
     first = next_offset = found.next_fetch_offset
-    raw, begin = found._records.raw, 0
-    view = memoryview(raw)
+    raw, begin, all_plain = found._records.raw, 0, True
     while found._records.has_next():
         batch = found._records.next_batch()
         if found._check_crcs and not is_intact(raw, begin, batch):
             raise CorruptRecordException(f"Invalid CRC - {found._tp}")
-        packed = Packed(batch, view[begin : (begin := _end(raw, begin))])
+        all_plain &= raw[begin + MAGIC_AT] == MAGIC and not raw[begin + ATTRIBUTES_AT] & COMPRESSION
+        begin = _end(raw, begin)
         aborted = _is_aborted(found, batch)
         if batch.is_control_batch:
             if aborted and found._contains_abort_marker(batch):
                 found._aborted_producers.discard(batch.producer_id)
         elif not aborted and batch.next_offset > first:
-            batches.append(packed)
+            batches.append(batch)
         next_offset = max(next_offset, batch.next_offset)
-    return Fetched(batches, first, range(first, next_offset))
+    return Fetched(batches, first, range(first, next_offset), raw, all_plain)
 
 
 def _is_aborted(found: Any, batch: Any) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,7 +19,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from topics.codec import decoder, time_problem
+from pipeline.fetched import fetched_records
+from topics.codec import Problem, decoder, time_problem
 from topics.configuration import configuration, partition_count
 from topics.table import RECORD_BYTES_MAX, TOPICS, Topic
 
@@ -26,7 +28,7 @@ REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_WAIT_S = 15.0
 VISIBLE_POLL_S = 0.1
 READY_WAIT_S = 30.0
-FETCH_MS_MAX = 500
+FETCH_S_MAX = 0.5
 LAST_RECORDS = 50  # of a partition: more control events than this do not follow each other without an event or a tick
 TOPIC_ALREADY_EXISTS = 36
 
@@ -177,18 +179,22 @@ async def latest_time_us(address: str, topic: Topic) -> int:
             consumer.assign([place])
             consumer.seek(place, max(begins[place], ends[place] - LAST_RECORDS))
             while await consumer.position(place) < ends[place]:
-                for record in (await consumer.getmany(place, timeout_ms=FETCH_MS_MAX)).get(place, ()):
-                    latest_us = max(latest_us, _event_time_us(decode, record))
+                found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {topic.name}, {})
+                for part in found[place].parts(LAST_RECORDS) if place in found else ():
+                    times_us = map(partial(_event_time_us, decode), part.values, part.times_ms)
+                    latest_us = max(latest_us, *times_us)
     return latest_us
 
 
-def _event_time_us(decode: Callable[[bytes], Any], record: Any) -> int:
+def _event_time_us(decode: Callable[[bytes], Any], value: bytes | Problem | None, time_ms: int) -> int:
     """-1 for what has no event time, or none to be believed."""
+    if not isinstance(value, bytes):
+        return -1
     try:
-        time_us = int(getattr(decode(record.value or b""), "time_us", -1))
+        time_us = int(getattr(decode(value), "time_us", -1))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return -1
-    return -1 if time_problem(time_us, record.timestamp * 1000) else time_us
+    return -1 if time_problem(time_us, time_ms * 1000) else time_us
 
 
 async def require_topics(address: str) -> dict[str, int]:

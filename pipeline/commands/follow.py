@@ -16,8 +16,8 @@ from pipeline.commands.shared import BrokerOption, UserError, broker_address, co
 from topics.codec import decoder, problem_of
 from topics.table import BY_ALIAS, Topic
 
-POLL_MS = 500
-RECORDS_A_POLL_MAX = 500
+POLL_S = 0.5
+RECORDS_AT_ONCE_MAX = 500
 QUIET_S_MAX = 10.0  # after so long without a record the broker is asked whether it is there
 
 Followed = StrEnum("Followed", {alias: alias for alias in LINES})  # type: ignore[misc]
@@ -31,7 +31,7 @@ class Start(StrEnum):
 
 
 class Record(NamedTuple):
-    """A record as it lies in Kafka."""
+    """A record as it lies in Kafka; no bytes, where nobody can read it."""
 
     partition: int
     offset: int
@@ -102,6 +102,7 @@ async def records(
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.errors import KafkaConnectionError
 
+    from pipeline.fetched import fetched_records
     from pipeline.kafka_admin import KafkaUnreachableError, partition_counts, unreachable
 
     counts = await partition_counts(address)
@@ -126,17 +127,17 @@ async def records(
         left = {place for place in places if begins[place] < ends[place]}
         heard_at = time.monotonic()
         while (left or not to_end) and (deadline is None or time.monotonic() < deadline):
-            polled = await consumer.getmany(timeout_ms=_wait_ms(deadline), max_records=RECORDS_A_POLL_MAX)
+            polled = await fetched_records(consumer._fetcher, places, _wait_s(deadline), {topic.name}, {})
             if polled:
                 heard_at = time.monotonic()
             elif time.monotonic() - heard_at > QUIET_S_MAX:
                 await partition_counts(address)  # the consumer itself waits for a broker for ever, and says nothing
                 heard_at = time.monotonic()
-            for place, messages in polled.items():
-                for message in messages:
-                    if to_end and message.offset >= ends[place]:
-                        break
-                    yield Record(place.partition, message.offset, message.value or b"")
+            for place, fetched in polled.items():
+                for part in fetched.parts(RECORDS_AT_ONCE_MAX):
+                    for offset, value in zip(part.offsets, part.values, strict=True):
+                        if not to_end or offset < ends[place]:
+                            yield Record(place.partition, offset, value if isinstance(value, bytes) else b"")
             left = {place for place in left if await consumer.position(place) < ends[place]}
             await asyncio.sleep(0)
     finally:
@@ -144,5 +145,5 @@ async def records(
             await consumer.stop()
 
 
-def _wait_ms(deadline: float | None) -> int:
-    return POLL_MS if deadline is None else max(1, min(POLL_MS, int((deadline - time.monotonic()) * 1000)))
+def _wait_s(deadline: float | None) -> float:
+    return POLL_S if deadline is None else max(0.001, min(POLL_S, deadline - time.monotonic()))

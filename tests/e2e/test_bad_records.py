@@ -5,10 +5,11 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
+from pipeline.commands.follow import records
 from pipeline.intake import Raw
 from pipeline.observer import Observer
 from pipeline.packed import UNPACKED_BYTES_MAX
-from tests.e2e.runs import once, read, worker
+from tests.e2e.runs import WorkerProcess, once, read, worker
 from tests.pipeline.packing import with_bad_header
 from tests.pipeline.test_intake import BAD, NOW_US, changed
 from topics.fields import SECOND_US
@@ -105,12 +106,36 @@ async def watched_batches(address: str) -> int:
     return swelling
 
 
+async def followed(address: str) -> int:
+    return len([record async for record in records(address, BY_ALIAS["traffic"], from_start=True, to_end=True)])
+
+
+async def decided_after(address: str, running: WorkerProcess) -> None:
+    """A worker that begins among such batches decides what comes next, after its first tick, or at least not before."""
+    running.stop()
+    observer = Observer(address)
+    await observer.start()
+    running.start()
+    await asyncio.sleep(8)
+    async with AIOKafkaProducer(bootstrap_servers=address) as producer:
+        await producer.send_and_wait(TRAFFIC, good("last", 0), key=b"acme", partition=1, timestamp_ms=NOW_US // 1000)
+    async with asyncio.timeout(60):
+        while observer.decisions.once < 1:
+            observer.check()
+            await asyncio.sleep(0.1)
+    await observer.stop()
+    assert running.process is not None
+    assert running.process.poll() is None
+
+
 def test_batches_in_every_compression_and_two_that_aiokafka_does_not_read(fresh_broker: str, tmp_path: Path) -> None:
-    with worker(fresh_broker, tmp_path):
+    with worker(fresh_broker, tmp_path) as running:
         swelling = asyncio.run(watched_batches(fresh_broker))
+        assert asyncio.run(followed(fresh_broker)) >= 4 * len(COMPRESSIONS) + 1
+        asyncio.run(decided_after(fresh_broker, running))
     (letter,) = [found.value for found in read(fresh_broker, "dead-letters")]
     assert (letter.topic, letter.partition, letter.offset, letter.field) == (TRAFFIC, 1, swelling, "")
     assert letter.reason.startswith(f"a record batch that cannot be read from offset {swelling} to its end, {swelling}")
     decided = {decision.request for decision in once(read(fresh_broker, "decisions")).values()}
     sent = {f"{name}-{3 * number + again}" for number, name in enumerate(COMPRESSIONS) for again in range(3)}
-    assert decided == sent | {f"after {name}-{3 * number + 2}" for number, name in enumerate(COMPRESSIONS)}
+    assert decided == sent | {"last-0"} | {f"after {name}-{3 * number + 2}" for number, name in enumerate(COMPRESSIONS)}

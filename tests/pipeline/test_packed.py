@@ -1,14 +1,17 @@
 """Record batches that aiokafka does not read: each loses what cannot be read of it, and its neighbours nothing."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
 from aiokafka.record import default_records
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.intake import Raw, Records
-from pipeline.packed import DECODERS, UNPACKED_BYTES_MAX, Unpacked, readable
+from pipeline.packed import DECODERS, UNPACKED_BYTES_MAX, Unpacked, plain, readable
 from tests.pipeline.packing import found_in, packed, with_bad_header, with_checksum
 from topics.codec import Problem
 
@@ -34,22 +37,31 @@ def raws_of(parts: Sequence[Records]) -> list[Raw]:
 
 @given(
     st.dictionaries(st.integers(0, 300), st.none() | st.binary(max_size=300), min_size=1),
-    CODECS,
     st.none() | st.binary(max_size=20),
     st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=5)), max_size=3),
     st.integers(0, 310),
 )
 def test_a_batch_in_order_is_read_as_aiokafka_reads_it(
     values: dict[int, bytes | None],
-    codec: int,
     key: bytes | None,
     headers: list[tuple[str, bytes | None]],
     begin: int,
 ) -> None:
-    raw = packed([Raw(offset, offset**3 * 1000, values[offset]) for offset in sorted(values)], codec, key, headers)
-    theirs = default_records.DefaultRecordBatch(raw)
-    wanted = [Unpacked(record.offset, record.timestamp, record.value) for record in theirs if record.offset >= begin]
-    assert list(readable(memoryview(raw), begin)) == wanted
+    raw = packed(
+        [Raw(offset, (offset - 100) ** 3 * 1000, values[offset]) for offset in sorted(values)], 0, key, headers
+    )
+    for kind in (raw, raw[:22] + b"\x08" + raw[23:]):  # dated by the producer, or by the broker
+        theirs = [
+            (each.offset, each.timestamp, each.key, each.value) for each in default_records.DefaultRecordBatch(kind)
+        ]
+        assert list(readable(memoryview(kind), begin)) == [Unpacked(*each) for each in theirs if each[0] >= begin]
+
+
+@given(st.sets(st.integers(0, 300), min_size=1), st.integers(1, 4))
+def test_a_batch_decompressed_is_the_batch(offsets: set[int], codec: int) -> None:
+    raws = [row(offset) for offset in sorted(offsets)]
+    raw = packed(raws)
+    assert with_checksum(plain(memoryview(packed(raws, codec)))) == raw
 
 
 @given(st.integers(0, 9), st.integers(1, 7))
@@ -86,22 +98,77 @@ def test_a_batch_that_swells_beyond_the_limit_is_one_problem(codec: int) -> None
     before, swollen, after = raws_of(list(found.parts(9)))
     assert [before, after] == [row(0), row(2)]
     assert isinstance(swollen.value, Problem)
-    assert "64 MiB" in swollen.value.reason
+    assert "does not decompress into 32 MiB" in swollen.value.reason
+
+
+SWELLING = """
+import sys
+from pipeline.intake import Raw
+from tests.pipeline.packing import packed
+
+MIB = 1 << 20
+
+def swollen(begin, size):
+    return packed([Raw(begin, 0, bytes(size))], 4, bytes_max=400 * MIB)
+
+# headers without names: 2 bytes each, and 74 in Python
+heads = packed([Raw(0, 0, b"v")], 0, headers=[("", None)] * (MIB // 2), bytes_max=400 * MIB)
+zipped = packed([Raw(0, 0, b"v")], 4, headers=[("", None)] * (12 * MIB), bytes_max=400 * MIB)
+batches = [swollen(at, 20 * MIB) for at in range(12)] + [swollen(at, 3 * MIB) for at in range(12, 60)]
+batches += [swollen(60, 300 * MIB), (61).to_bytes(8, "big") + zipped[8:], (62).to_bytes(8, "big") + heads[8:]]
+batches.append(packed([Raw(63, 0, b"")]))
+sys.stdout.buffer.write(b"".join(batches))
+"""
+
+
+def test_many_batches_that_swell_take_no_more_than_a_few() -> None:
+    """Of 20 and of 3 MiB, of 300, and with millions of headers: in all a few KB, and over 2 GB unless it is let go."""
+    made = subprocess.run([sys.executable, "-c", SWELLING], capture_output=True, check=True).stdout
+    program = """
+import resource, sys
+from tests.pipeline.packing import found_in
+log = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+count = sum(len(part.values) for part in found_in(log).parts(256))
+print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    told = subprocess.run([sys.executable, "-c", program], input=made, capture_output=True, check=True).stdout
+    count, grown_mib = map(int, told.split())
+    assert len(made) < 4 << 20
+    assert count == 64
+    assert grown_mib < 300
 
 
 @given(st.data(), CODECS, st.integers(0, 9))
 def test_whatever_a_batch_holds_it_ends_and_its_offsets_rise(data: st.DataObject, codec: int, begin: int) -> None:
+    """Also a batch whose records claim offsets, or a number, that are not so: a broker does not look."""
     raw = bytearray(packed(rows(0, 10), codec))
+    first = data.draw(st.sampled_from((HEADER_BYTES - 4, HEADER_BYTES)))  # the number of records, or the records
     for _ in range(data.draw(st.integers(1, 5))):
-        raw[data.draw(st.integers(HEADER_BYTES, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    changed = with_checksum(bytes(raw[: data.draw(st.integers(HEADER_BYTES, len(raw)))]))
-    read = list(readable(changed, begin))
+        raw[data.draw(st.integers(first, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    changed = bytes(raw[: data.draw(st.integers(HEADER_BYTES, len(raw)))])
+    whole = with_checksum(changed[:8] + (len(changed) - 12).to_bytes(4) + changed[12:])
+    read = raws_of(list(found_in(whole + packed(rows(10, 12)), begin).parts(3)))
     offsets = [record.offset for record in read]
     assert offsets == sorted(set(offsets))
-    assert all(begin <= offset <= 9 for offset in offsets)
-    assert not any(isinstance(record.value, Problem) for record in read[:-1])
-    whole = changed[:8] + (len(changed) - 12).to_bytes(4) + changed[12:]
-    assert len(raws_of(list(found_in(whole, begin).parts(3)))) <= 21  # aiokafka believes what offsets it finds
+    assert all(begin <= offset < 12 for offset in offsets)
+    assert read[-2:] == rows(10, 12)
+    assert not any(isinstance(record.value, Problem) for record in read[:-3])
+
+
+@given(st.lists(st.integers(-300, 300), min_size=1, max_size=6), st.integers(1, 5))
+def test_records_that_claim_other_offsets_are_counted(deltas: list[int], size: int) -> None:
+    """Kafka 4.3 takes an uncompressed batch without looking at them."""
+    batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for delta in deltas:
+        batch.append(delta, 1_000, None, b"value", [])
+    raw = (10).to_bytes(8) + bytes(batch.build())[8:]
+    raw = with_checksum(raw[:23] + (len(deltas) - 1).to_bytes(4) + raw[27:])
+    end = 10 + len(deltas)
+    read = raws_of(list(found_in(packed(rows(8, 10)) + raw + packed(rows(end, end + 2)), 8).parts(size)))
+    assert [record.offset for record in read] == list(range(8, end + 2))
+    assert (read[:2], read[-2:]) == (rows(8, 10), rows(end, end + 2))
+    assert {record.value for record in read[2:-2]} == {b"value"}
 
 
 def test_snappy_comes_in_one_piece_or_in_blocks() -> None:
