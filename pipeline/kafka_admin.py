@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -19,8 +17,6 @@ from aiokafka.errors import (
     for_code,
 )
 
-from pipeline.fetched import fetched_records
-from topics.codec import Problem, decoder, time_problem
 from topics.configuration import configuration, partition_count
 from topics.table import RECORD_BYTES_MAX, TOPICS, Topic
 
@@ -28,8 +24,6 @@ REQUEST_TIMEOUT_MS = 15_000
 VISIBLE_WAIT_S = 15.0
 VISIBLE_POLL_S = 0.1
 READY_WAIT_S = 30.0
-FETCH_S_MAX = 0.5
-LAST_RECORDS = 50  # of a partition: more control events than this do not follow each other without an event or a tick
 TOPIC_ALREADY_EXISTS = 36
 
 
@@ -162,39 +156,6 @@ async def group_members(address: str) -> dict[str, int]:
         described = await client.describe_consumer_groups(names) if names else []
     found = {group[1]: len(group[5]) for response in described for group in response.groups}
     return {name: found.get(name, 0) for name in names}
-
-
-async def latest_time_us(address: str, topic: Topic) -> int:
-    """The latest event time among the last records of a topic's partitions, in microseconds; -1 when none has one.
-
-    Not the records' own timestamps: what was relayed into a log is dated by the clock, which a replay is not bound to.
-    """
-    decode = decoder(topic)
-    latest_us = -1
-    async with AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False) as consumer:
-        counts = await partition_counts(address)
-        places = [TopicPartition(topic.name, number) for number in range(counts.get(topic.name, 0))]
-        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        for place in (place for place in places if begins[place] < ends[place]):
-            consumer.assign([place])
-            consumer.seek(place, max(begins[place], ends[place] - LAST_RECORDS))
-            while await consumer.position(place) < ends[place]:
-                found = await fetched_records(consumer._fetcher, [place], FETCH_S_MAX, {topic.name}, {})
-                for part in found[place].parts(LAST_RECORDS) if place in found else ():
-                    times_us = map(partial(_event_time_us, decode), part.values, part.times_ms)
-                    latest_us = max(latest_us, *times_us)
-    return latest_us
-
-
-def _event_time_us(decode: Callable[[bytes], Any], value: bytes | Problem | None, time_ms: int) -> int:
-    """-1 for what has no event time, or none to be believed."""
-    if not isinstance(value, bytes):
-        return -1
-    try:
-        time_us = int(getattr(decode(value), "time_us", -1))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return -1
-    return -1 if time_problem(time_us, time_ms * 1000) else time_us
 
 
 async def require_topics(address: str) -> dict[str, int]:

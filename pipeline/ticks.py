@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from pipeline.kafka_admin import latest_time_us
+from pipeline.latest_time import latest_time_us
 from pipeline.publisher import Publisher, Ready
 from topics.codec import encoder
 from topics.fields import SECOND_US

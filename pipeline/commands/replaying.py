@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.commands.board import Board
 from pipeline.commands.shared import UserError
-from pipeline.kafka_admin import latest_time_us, require_topics
+from pipeline.kafka_admin import require_topics
+from pipeline.latest_time import latest_time_us
 from pipeline.observer import Observer
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
