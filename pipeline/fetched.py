@@ -2,7 +2,8 @@
 costs more than decoding the event in it. A batch's records come out when their turn is there, and are gone again while
 they are in the processor's cache: megabytes of them, unpacked at once, would go to memory and come back.
 
-Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords`), and is the only file that does.
+Knows aiokafka 0.14 from the inside (`Fetcher`, `FetchResult`, `PartitionRecords`);
+`pipeline.packed` knows its records.
 """
 
 import asyncio
@@ -55,7 +56,8 @@ def read_in_large_pieces() -> None:
 
 
 class KeptBytes(MemoryRecords):  # type: ignore[misc]
-    """An answer's record batches of one partition, which keeps its bytes in reach, for their checksums."""
+    """An answer's record batches of one partition, which keeps its bytes in reach, for their checksums and
+    to be read again."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)

@@ -13,7 +13,7 @@ import typer
 
 from pipeline.commands.lines import LINES, line
 from pipeline.commands.shared import BrokerOption, UserError, broker_address, console, run_async
-from topics.codec import decoder, problem_of
+from topics.codec import Problem, decoder, problem_of
 from topics.table import BY_ALIAS, Topic
 
 POLL_S = 0.5
@@ -31,11 +31,19 @@ class Start(StrEnum):
 
 
 class Record(NamedTuple):
-    """A record as it lies in Kafka; no bytes, where nobody can read it."""
+    """A record as it lies in Kafka. `problem`: why nobody can read it; it has no bytes then."""
 
     partition: int
     offset: int
     value: bytes
+    problem: Problem | None = None
+
+    @classmethod
+    def of(cls, partition: int, offset: int, value: bytes | Problem | None) -> "Record":
+        """A tombstone has no bytes either."""
+        if isinstance(value, Problem):
+            return cls(partition, offset, b"", value)
+        return cls(partition, offset, value or b"")
 
 
 def follow(
@@ -85,7 +93,8 @@ def _readable(topic: Topic) -> Any:
             out.print(line(topic.alias, decode(record.value)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             where = f"{topic.name} partition {record.partition} offset {record.offset}"
-            out.print(f"{where} is no {topic.alias} record: {problem_of(error).reason}", style="red", markup=False)
+            problem = record.problem or problem_of(error)
+            out.print(f"{where} is no {topic.alias} record: {problem.reason}", style="red", markup=False)
 
     return show
 
@@ -137,7 +146,7 @@ async def records(
                 for part in fetched.parts(RECORDS_AT_ONCE_MAX):
                     for offset, value in zip(part.offsets, part.values, strict=True):
                         if not to_end or offset < ends[place]:
-                            yield Record(place.partition, offset, value if isinstance(value, bytes) else b"")
+                            yield Record.of(place.partition, offset, value)
             left = {place for place in left if await consumer.position(place) < ends[place]}
             await asyncio.sleep(0)
     finally:

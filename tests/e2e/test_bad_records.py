@@ -111,12 +111,15 @@ async def followed(address: str) -> int:
 
 
 async def decided_after(address: str, running: WorkerProcess) -> None:
-    """A worker that begins among such batches decides what comes next, after its first tick, or at least not before."""
+    """A worker that begins among such batches reads the time for its first tick there, and decides what comes."""
     running.stop()
+    held = await followed(address)
     observer = Observer(address)
     await observer.start()
     running.start()
-    await asyncio.sleep(8)
+    async with asyncio.timeout(60):
+        while await followed(address) == held:  # noqa: ASYNC110 - the log tells of a tick by nothing else
+            await asyncio.sleep(0.1)
     async with AIOKafkaProducer(bootstrap_servers=address) as producer:
         await producer.send_and_wait(TRAFFIC, good("last", 0), key=b"acme", partition=1, timestamp_ms=NOW_US // 1000)
     async with asyncio.timeout(60):

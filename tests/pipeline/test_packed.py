@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 
 import pytest
 from aiokafka.record import default_records
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.intake import Raw, Records
-from pipeline.packed import DECODERS, UNPACKED_BYTES_MAX, Unpacked, plain, readable
+from pipeline.packed import DECODERS, UNPACKED_BYTES_MAX, Unpacked, UnpackError, plain, readable
 from tests.pipeline.packing import found_in, packed, with_bad_header, with_checksum
 from topics.codec import Problem
 
@@ -122,7 +124,7 @@ sys.stdout.buffer.write(b"".join(batches))
 
 
 def test_many_batches_that_swell_take_no_more_than_a_few() -> None:
-    """Of 20 and of 3 MiB, of 300, and with millions of headers: in all a few KB, and over 2 GB unless it is let go."""
+    """Of 20 and of 3 MiB, of 300, and with millions of headers: together under 4 MiB as they are fetched."""
     made = subprocess.run([sys.executable, "-c", SWELLING], capture_output=True, check=True).stdout
     program = """
 import resource, sys
@@ -169,6 +171,16 @@ def test_records_that_claim_other_offsets_are_counted(deltas: list[int], size: i
     assert [record.offset for record in read] == list(range(8, end + 2))
     assert (read[:2], read[-2:]) == (rows(8, 10), rows(end, end + 2))
     assert {record.value for record in read[2:-2]} == {b"value"}
+
+
+def test_a_batch_of_before_kafka_0_11_that_cannot_be_decompressed_is_an_error() -> None:
+    builder = LegacyRecordBatchBuilder(1, 1, 1 << 20)
+    builder.append(0, 1_000, b"key", b"value" * 100)
+    raw = bytearray(builder.build())
+    raw[-20:] = bytes(20)
+    raw[12:16] = zlib.crc32(raw[16:]).to_bytes(4)
+    with pytest.raises(UnpackError, match="does not decompress"):
+        list(found_in(bytes(raw)).parts(9))
 
 
 def test_snappy_comes_in_one_piece_or_in_blocks() -> None:
