@@ -54,7 +54,7 @@ BENCHES: dict[str, Bench] = {
     "recovery": Bench(recovery, 4, "kill -9 with a million organisations, until it decides again"),
     "memory": Bench(memory, 2, "resident memory at full speed; --minutes"),
     "growth": Bench(growth, 15, "cost against organisations, models, partitions"),
-    "scale": Bench(scale, 7, "one worker, then two"),
+    "scale": Bench(scale, 7, "one worker, then two, then more where each has two cores"),
 }
 
 

@@ -1,11 +1,12 @@
-"""(h) One worker, then two on the same work: how much more they do together, and what the limit was.
+"""(h) One worker, then more on the same work: how much more they do together, and what the limit was.
 
 The backlog is there before the workers start. Counted from the moment when every worker has joined and every partition
 has moved since, until the first partition is nearly done (then a worker would have too little to do), in decisions by
 the broker's end offsets. Requests with prompts, quota and safety: the processor's work, not the network's.
 
-On a machine with two cores, two workers and a broker cannot all have a core: the wall ratio is then the machine's
-limit. Decisions per CPU-second with two workers against one show what the workers themselves lose by being two.
+Two workers are measured everywhere, more where each has two of the machine's cores. On a machine with two cores, two
+workers and a broker cannot all have a core: the wall ratio is then the machine's limit. Decisions per CPU-second of
+several workers against one show what the workers themselves lose by being several.
 """
 
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from pipeline.kafka_admin import create_topics
 AGENTS = "quota,safety"
 REQUESTS = 1_500_000
 PER_S = 100
-PARTITIONS = 8
+PARTITIONS_MIN = 8
 UNTIL_SHARE = 0.9
 REPEATS_MAX = 3
+COUNTS = (1, 2, 4, 8)
 TARGET = 1.7
 CORE_BUSY = 0.9
 
@@ -40,31 +42,55 @@ class Scaled:
 
 
 async def scale(plan: Plan) -> list[Row]:
-    """One and two workers by turns; ratios within a turn."""
+    """One worker, two, and as many more as the machine has cores for, by turns; ratios within a turn."""
+    cores = psutil.cpu_count() or 1
+    counts = worker_counts(cores)
+    partitions = max(PARTITIONS_MIN, 2 * counts[-1])
     repeats = min(plan.repeats, REPEATS_MAX)
-    alone: list[Scaled] = []
-    together: list[Scaled] = []
+    turns: list[dict[int, Scaled]] = []
     for repeat in range(repeats):
-        for count, found in ((1, alone), (2, together)):
-            plan.say(f"scale, {count} workers: {repeat + 1} of {repeats}")
-            found.append(await _measured(plan.scaled(REQUESTS), count))
-    pairs = list(zip(alone, together, strict=True))
-    walls = [two.per_s / one.per_s for one, two in pairs]
-    costs = [two.per_cpu_s / one.per_cpu_s for one, two in pairs]
-    note = f"limit: {_limit(together[-1].shares, psutil.cpu_count() or 1)}; {together[-1].shares}"
+        turn = {}
+        for count in counts:
+            plan.say(f"scale, {_workers(count)}: {repeat + 1} of {repeats}")
+            requests = plan.scaled(REQUESTS) * max(1, count // 2)
+            turn[count] = await _measured(requests, count, partitions)
+        turns.append(turn)
+    rows = [_speed(turns, count) for count in counts]
+    return rows + [row for count in counts[1:] for row in _ratios(turns, count, cores)]
+
+
+def worker_counts(cores: int) -> tuple[int, ...]:
+    """1 and 2, and each further doubling for which there are two cores a worker."""
+    return tuple(count for count in COUNTS if count <= max(2, cores // 2))
+
+
+def _speed(turns: list[dict[int, Scaled]], count: int) -> Row:
+    values = [turn[count].per_s for turn in turns]
+    return Row(bench="scale", what=f"decisions/s, {_workers(count)}", values=values, unit="/s")
+
+
+def _ratios(turns: list[dict[int, Scaled]], count: int, cores: int) -> list[Row]:
+    what = f"{_workers(count)} to one"
+    walls = [turn[count].per_s / turn[1].per_s for turn in turns]
+    costs = [turn[count].per_cpu_s / turn[1].per_cpu_s for turn in turns]
+    shares = turns[-1][count].shares
+    note = f"limit: {_limit(shares, count, cores)}; {shares}"
+    target = TARGET if count == 2 else None
     return [
-        Row(bench="scale", what="decisions/s, one worker", values=[one.per_s for one in alone], unit="/s"),
-        Row(bench="scale", what="decisions/s, two workers", values=[two.per_s for two in together], unit="/s"),
-        Row(bench="scale", what="two workers to one, decisions/s", values=walls, unit="x", target=TARGET, note=note),
-        Row(bench="scale", what="two workers to one, decisions per CPU-second", values=costs, unit="x"),
+        Row(bench="scale", what=f"{what}, decisions/s", values=walls, unit="x", target=target, note=note),
+        Row(bench="scale", what=f"{what}, decisions per CPU-second", values=costs, unit="x"),
     ]
 
 
-async def _measured(requests: int, count: int) -> Scaled:
-    traffic = Traffic(requests, recent(requests, PER_S), PER_S, prompts=True, partitions=PARTITIONS)
+def _workers(count: int) -> str:
+    return "one worker" if count == 1 else f"{count} workers"
+
+
+async def _measured(requests: int, count: int, partitions: int) -> Scaled:
+    traffic = Traffic(requests, recent(requests, PER_S), PER_S, prompts=True, partitions=partitions)
     with temporary_broker() as broker:
-        await create_topics(broker.address, PARTITIONS, 1)
-        async with Loader(broker.address) as loader, Watch(broker.address, PARTITIONS) as watch:
+        await create_topics(broker.address, partitions, 1)
+        async with Loader(broker.address) as loader, Watch(broker.address, partitions) as watch:
             await loader.send(records(traffic))
             workers = [WorkerProcess(broker.address, AGENTS) for _ in range(count)]
             try:
@@ -106,13 +132,13 @@ async def _nearly(
     return (ends, moment(workers, broker.pid)) if nearly else None
 
 
-def _limit(shares: Shares, cores: int) -> str:
-    """What kept two workers from more, by what was busy."""
+def _limit(shares: Shares, count: int, cores: int) -> str:
+    """What kept `count` workers from more, by what was busy."""
     used = shares.worker + shares.broker + shares.ourselves + shares.others
     if shares.broker >= CORE_BUSY * cores / 2:
         return "the broker"
     if used >= CORE_BUSY * cores:
         return f"the machine's {cores} cores"
-    if shares.worker >= 2 * CORE_BUSY:
+    if shares.worker >= count * CORE_BUSY:
         return "the workers, each on a core of its own"
     return "none of the processors: waiting for each other"

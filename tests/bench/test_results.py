@@ -14,7 +14,7 @@ from bench.outcomes import described
 from bench.processes import Moment, Shares
 from bench.recovery import _read_back
 from bench.results import Row, show, write
-from bench.scale import _limit
+from bench.scale import _limit, worker_counts
 
 LATENCY = Latency(
     rate=10_000,
@@ -80,11 +80,16 @@ def test_the_state_read_back_is_found_in_a_workers_log() -> None:
     assert _read_back("traffic/0: no state yet") == (0.0, 0.0)
 
 
-def test_what_limits_two_workers() -> None:
-    assert _limit(Shares(1.0, 1.9, 0.0, 0.0), 4) == "the broker"
-    assert _limit(Shares(2.0, 0.8, 0.0, 1.2), 4) == "the machine's 4 cores"
-    assert _limit(Shares(1.9, 0.5, 0.0, 0.0), 4) == "the workers, each on a core of its own"
-    assert _limit(Shares(1.0, 0.5, 0.0, 0.0), 4).startswith("none")
+def test_what_limits_several_workers() -> None:
+    assert _limit(Shares(1.0, 1.9, 0.0, 0.0), 2, 4) == "the broker"
+    assert _limit(Shares(2.0, 0.8, 0.0, 1.2), 2, 4) == "the machine's 4 cores"
+    assert _limit(Shares(1.9, 0.5, 0.0, 0.0), 2, 4) == "the workers, each on a core of its own"
+    assert _limit(Shares(1.9, 0.5, 0.0, 0.0), 4, 16).startswith("none")
+    assert _limit(Shares(1.0, 0.5, 0.0, 0.0), 2, 4).startswith("none")
+
+
+def test_more_than_two_workers_are_measured_where_each_has_two_cores() -> None:
+    assert [worker_counts(cores) for cores in (1, 2, 6, 8, 64)] == [(1, 2), (1, 2), (1, 2), (1, 2, 4), (1, 2, 4, 8)]
 
 
 def test_outcomes_in_words_tell_of_repeats() -> None:
