@@ -25,6 +25,7 @@ from pipeline.kafka_admin import create_topics
 
 AGENTS = "quota,safety"
 REQUESTS = 1_500_000
+REQUESTS_MIN = 600_000  # fewer are decided by the first worker before the second has joined
 PER_S = 100
 PARTITIONS_MIN = 8
 UNTIL_SHARE = 0.9
@@ -52,7 +53,7 @@ async def scale(plan: Plan) -> list[Row]:
         turn = {}
         for count in counts:
             plan.say(f"scale, {_workers(count)}: {repeat + 1} of {repeats}")
-            requests = plan.scaled(REQUESTS) * max(1, count // 2)
+            requests = max(REQUESTS_MIN, plan.scaled(REQUESTS)) * max(1, count // 2)
             turn[count] = await _measured(requests, count, partitions)
         turns.append(turn)
     rows = [_speed(turns, count) for count in counts]
