@@ -19,7 +19,6 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 import pipeline.changelog
-import pipeline.lane
 import pipeline.stages.windows
 import pipeline.transport
 from pipeline import minutes
@@ -49,7 +48,7 @@ def flush(_: str) -> None:
 
 
 def position(_: str) -> None:
-    _replace(pipeline.lane, "bisect_right", lambda offsets, position: 0)
+    _replace(Fetched, "after", lambda fetched, position: fetched)
 
 
 def fence(_: str) -> None:
