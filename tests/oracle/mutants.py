@@ -6,6 +6,9 @@ increment  a slice that comes again is added to what it was, instead of replacin
 fence      who held a lane before is not shut out from its changelog
 barrier    plans and throttles take effect when a worker hears of them, not at their place in the traffic log
 gap        a fetch that got lost is not noticed by what comes after it
+
+All but fence are noticed in 40,000 events, `--seed 8 --events 40000`. What a zombie writes over a newer state stays
+only where nobody writes again before partitions move, which takes many organisations: `--seed 15 --events 500000`.
 """
 
 import asyncio
